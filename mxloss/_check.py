@@ -1,0 +1,127 @@
+"""The gate: every argument is checked here, and every error sentence is written here.
+
+A sentence says who complains, about which argument, what is allowed and what came:
+``CenterLoss: `alpha` must be in [0, 1], got 1.5``.
+"""
+import numbers
+
+import numpy as np
+
+
+def fail(who, name, allowed, got, kind=ValueError):
+    """Raise `kind` with the one sentence of this package."""
+    raise kind("{}: `{}` must be {}, got {}".format(who, name, allowed, _shown(got)))
+
+
+def _shown(value, limit=120):
+    """`value` in one line that fits an error message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[:limit - 3] + "..."
+
+
+def number(who, name, value, low=None, high=None, *, low_open=False):
+    """`value` as a float within [low, high]; (low, high] with `low_open`; never NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number)):
+        fail(who, name, "a number", value, TypeError)
+    result = float(value)
+    below = low is not None and (result <= low if low_open else result < low)
+    above = high is not None and result > high
+    if below or above or not np.isfinite(result):
+        if low is None and high is None:
+            allowed = "a finite number"
+        elif high is None:
+            allowed = "a finite number {} {}".format(">" if low_open else ">=", low)
+        else:
+            allowed = "in {}{}, {}]".format("(" if low_open else "[", low, high)
+        fail(who, name, allowed, value)
+    return result
+
+
+def integer(who, name, value, low=None):
+    """`value` as an int, not below `low`."""
+    if isinstance(value, bool) or not isinstance(value, (numbers.Integral, np.integer)):
+        fail(who, name, "a whole number", value, TypeError)
+    if low is not None and value < low:
+        fail(who, name, "a whole number >= {}".format(low), value)
+    return int(value)
+
+
+def flag(who, name, value):
+    """`value`, which has to be True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        fail(who, name, "True or False", value, TypeError)
+    return bool(value)
+
+
+def choice(who, name, value, allowed):
+    """`value`, which has to be one of `allowed`."""
+    if value not in allowed:
+        fail(who, name, "one of " + ", ".join(map(repr, allowed)), value)
+    return value
+
+
+def names(who, name, wanted, known):
+    """`wanted` as a list of names, each of which has to be in `known`."""
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    missing = [item for item in wanted if item not in known]
+    if missing:
+        fail(who, name, "among " + (", ".join(map(repr, known)) or "none at all"), missing[0])
+    return wanted
+
+
+def rank(who, name, shape, wanted, meaning):
+    """`shape`, which has to have `wanted` axes: `meaning` names them."""
+    if len(shape) != wanted:
+        fail(who, name, "{}, {} {}".format(meaning, wanted, "axis" if wanted == 1 else "axes"), tuple(shape))
+    return tuple(shape)
+
+
+def shape(who, name, got, wanted):
+    """`got`, which has to be the shape `wanted`."""
+    if tuple(got) != tuple(wanted):
+        fail(who, name, "of shape {}".format(tuple(wanted)), tuple(got))
+    return tuple(got)
+
+
+def attribute(who, name, text, kind):
+    """The value of an operator's attribute, which MXNet hands over as `text`: `kind` is int, float, bool or str."""
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        return kind(text)
+    except (KeyError, ValueError):
+        expected = {int: "a whole number", float: "a number", bool: "True or False"}[kind]
+        fail(who, name, expected, text)
+
+
+def attributes(who, given, known, required):
+    """The names of an operator's attributes: none unknown, none of `required` missing."""
+    for name in given:
+        if name not in known:
+            raise ValueError("{}: unknown attribute `{}`, known are {}{}".format(
+                who, name, ", ".join("`{}`".format(item) for item in known),
+                "; arrays are given by position" if "NDArray" in given[name] else ""))
+    for name in required:
+        if name not in given:
+            raise ValueError("{}: attribute `{}` is missing".format(who, name))
+
+
+def classes(who, label, num_class, ignore_label=None):
+    """Labels on the host as int64, each of them a class or `ignore_label`.
+
+    Args:
+        label: NumPy array of any shape and number type.
+        num_class: how many classes there are; labels go from 0 to num_class - 1.
+        ignore_label: one more value that is allowed.
+    """
+    valid = (label >= 0) & (label < num_class)
+    if label.dtype.kind == "f":
+        valid &= label == np.floor(label)
+    if ignore_label is not None:
+        valid |= label == ignore_label
+    if not valid.all():
+        row = int(np.argmin(valid.reshape(-1)))
+        fail(who, "label", "a whole number in [0, {}]{}".format(
+            num_class - 1, "" if ignore_label is None else " or {}".format(ignore_label)),
+             "{} in row {}".format(label.reshape(-1)[row], row))
+    return label.astype(np.int64)
