@@ -8,9 +8,9 @@ import numbers
 import numpy as np
 
 
-def fail(who, name, allowed, got, kind=ValueError):
-    """Raise `kind` with the one sentence of this package."""
-    raise kind("{}: `{}` must be {}, got {}".format(who, name, allowed, _shown(got)))
+def fail(who, name, allowed, got, kind=ValueError, where=""):
+    """Raise `kind` with the one sentence of this package; `where` follows what came."""
+    raise kind("{}: `{}` must be {}, got {}{}".format(who, name, allowed, _shown(got), where))
 
 
 def _shown(value, limit=120):
@@ -123,5 +123,5 @@ def classes(who, label, num_class, ignore_label=None):
         row = int(np.argmin(valid.reshape(-1)))
         fail(who, "label", "a whole number in [0, {}]{}".format(
             num_class - 1, "" if ignore_label is None else " or {}".format(ignore_label)),
-             "{} in row {}".format(label.reshape(-1)[row], row))
+             label.reshape(-1)[row], where=" in row {}".format(row))
     return label.astype(np.int64)
