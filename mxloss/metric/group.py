@@ -1,0 +1,67 @@
+"""Several metrics that are read as one."""
+import mxnet as mx
+
+from .. import _check
+from .base import Metric, parts, register
+
+
+@register
+class Group(mx.metric.CompositeEvalMetric):
+    """Several metrics over named outputs, and the sum of some of them as ``total_loss``.
+
+    Args:
+        metrics: the metrics, or what `mx.metric.create` makes them from.
+        name: the name of the group.
+        output_names: what the outputs of a plain `update` are, in order.
+        label_names: what the labels of a plain `update` are, in order.
+        total: names of the metrics whose sum is ``total_loss``; no sum if there are less than two.
+    """
+
+    def __init__(self, metrics=None, name="group", output_names=None, label_names=None, *, total=()):
+        super().__init__(None, name, output_names, label_names)
+        self.metrics, self.total = [], []
+        for metric in metrics or []:
+            self.add(metric)
+        self.total = _check.names(name, "total", total, [metric.name for metric in self.metrics])
+
+    def add(self, metric):
+        """Add a metric, whose name must be new."""
+        metric = mx.metric.create(metric)
+        if metric.name in [known.name for known in self.metrics]:
+            _check.fail(self.name, "name", "another one for each metric", metric.name)
+        self.metrics.append(metric)
+
+    def update_dict(self, labels, preds):
+        """Take in one device's part of a batch: arrays by name."""
+        self._update_part(labels, preds, 0)
+
+    def update(self, labels, preds):
+        """Take in a batch: arrays or lists over devices, in the order of the names or as dicts by name."""
+        for part, named in enumerate(parts(self.name, labels, self.label_names, preds, self.output_names)):
+            self._update_part(*named, part)
+
+    def _update_part(self, labels, preds, part):
+        for metric in self.metrics:
+            if isinstance(metric, Metric):
+                metric.update_part(labels, preds, part)
+            else:
+                metric.update_dict(labels, preds)
+
+    def get(self):
+        """Names and numbers since `reset_local`."""
+        return self._with_total(*super().get())
+
+    def get_global(self):
+        """Names and numbers since `reset`."""
+        return self._with_total(*super().get_global())
+
+    def _with_total(self, names, values):
+        if len(self.total) < 2:
+            return names, values
+        last = 1 + max(names.index(part) for part in self.total)
+        total = sum(values[names.index(part)] for part in self.total)
+        return names[:last] + ["total_loss"] + names[last:], values[:last] + [total] + values[last:]
+
+    def get_config(self):
+        """What ``mx.metric.create(**config)`` makes the same group from."""
+        return dict(super().get_config(), metric="mxloss.Group", total=self.total)
