@@ -1,5 +1,7 @@
 """Losses, metrics and training parts for Apache MXNet 1.9: ``import mxloss`` registers them all."""
-from . import callback, io, loss, metric, operator
+from . import callback, io, loss, metric, operator, train
+from .loss import LossGroup
+from .train import train_minibatch, train_step
 
-__all__ = ["callback", "io", "loss", "metric", "operator"]
+__all__ = ["LossGroup", "callback", "io", "loss", "metric", "operator", "train", "train_minibatch", "train_step"]
 __version__ = "0.1.0"
