@@ -1,4 +1,6 @@
 """Names that every doctest has."""
+import sys
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -8,4 +10,4 @@ import mxloss
 
 @pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace):
-    doctest_namespace.update(mx=mx, np=np, mxloss=mxloss)
+    doctest_namespace.update(mx=mx, np=np, mxloss=mxloss, sys=sys)

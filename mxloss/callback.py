@@ -1,5 +1,28 @@
-"""Callbacks for `Module.fit`."""
+"""Callbacks for `Module.fit`: waiting for its last batch, and watching it.
+
+Usage::
+
+    bar = mxloss.callback.ProgressBar()
+    mxloss.fit(module, train, validation, num_epoch=5, watch=[bar])
+    module.fit(train, validation, num_epoch=5, batch_end_callback=bar, eval_end_callback=bar.validated)      # likewise
+"""
+import time
+
+from . import _check
 from .operator import explained
+from .watch import Board, Progress, Records, Speed, learning_rate
+
+
+def wait_for_outputs(module):
+    """Wait for every output of the batch that a module was given last.
+
+    Raises:
+        ValueError: what an operator of this package found wrong in a batch.
+    """
+    with explained():
+        for outputs in module.get_outputs(merge_multi_context=False):
+            for output in outputs if isinstance(outputs, list) else [outputs]:
+                output.wait_to_read()
 
 
 class WaitForOutputs:
@@ -29,7 +52,189 @@ class WaitForOutputs:
     def __call__(self, param):
         """Called by `Module.fit` with its `BatchEndParam`."""
         if param.locals.get("end_of_batch", True):  # fit's name for: this was the last batch of the epoch
-            with explained():
-                for outputs in param.locals["self"].get_outputs(merge_multi_context=False):
-                    for output in outputs:
-                        output.wait_to_read()
+            wait_for_outputs(param.locals["self"])
+
+
+class ProgressBar:
+    """Shows a bar for each epoch with every loss, the speed and the time left; plain lines where there is no terminal.
+
+    Args:
+        title: what is being trained.
+        batches: batches of an epoch, where the training data has no `num_batch`; without both it is known after one.
+        stream, clock, refresh, every, width: see `mxloss.watch.Progress`.
+
+    Raises:
+        ImportError: `stream` is a terminal and tqdm is not installed.
+
+    Examples:
+        >>> net = mx.sym.LinearRegressionOutput(mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=1), name='line')
+        >>> module = mx.mod.Module(net, label_names=['line_label'])
+        >>> train = mxloss.io.ArrayIter(np.ones((8, 1)), np.ones((8, 1)), 2, label_name='line_label')
+        >>> bar = ProgressBar('line', stream=sys.stdout, clock=iter(range(100)).__next__)
+        >>> outcome = mxloss.fit(module, train, eval_metric='mse', num_epoch=2, watch=[bar],
+        ...                      initializer=mx.init.Zero())
+        line epoch 1/2: [2 samples/s, 0:04 left of the run] mse 0.9422
+        line epoch 2/2: [2 samples/s, 0:00 left of the run] mse 0.8015
+    """
+
+    def __init__(self, title="", *, batches=None, stream=None, clock=time.monotonic, refresh=0.5, every=30, width=None):
+        self.batches = None if batches is None else _check.integer("ProgressBar", "batches", batches, low=1)
+        self._progress = Progress(title, stream=stream, clock=clock, refresh=refresh, every=every, width=width)
+
+    def __call__(self, param):
+        """Called by `Module.fit` with its `BatchEndParam`."""
+        known = param.locals
+        batches = self.batches or getattr(known.get("train_data"), "num_batch", None)
+        self._progress.batch(param.epoch, known.get("num_epoch"), param.nbatch, batches, _samples(param),
+                             lambda: _values(param), last=known["end_of_batch"])
+
+    def validated(self, param):
+        """Called by `Module.fit` at the end of a validation, as an `eval_end_callback`."""
+        self._progress.validated(param.epoch, param.locals.get("num_epoch"), _values(param))
+
+    def close(self):
+        """Leave the bar as it is."""
+        self._progress.close()
+
+
+class _Reporter:
+    """What a file is told: the step, the speed since it was told last, the learning rate."""
+
+    def __init__(self, clock):
+        self._speed, self._step, self._epoch, self._batch = Speed(clock), 0, None, None
+
+    def _take(self, param):
+        """Count a batch. The time up to the end of an epoch's first one has setting up and validation in it."""
+        self._step = param.locals.get("step", self._step + 1)
+        self._batch = param.nbatch
+        if param.epoch == self._epoch:
+            self._speed.add(_samples(param))
+        else:
+            self._epoch = param.epoch
+            self._speed.restart()
+
+    def _pace(self, param):
+        optimizer = getattr(param.locals["self"], "_optimizer", None)
+        rate = None if optimizer is None else learning_rate(optimizer, optimizer.begin_num_update + self._step)
+        return {"learning_rate": rate, "samples_per_second": self._speed.read()}
+
+
+class MetricsFile(_Reporter):
+    """Writes the values of each epoch to a file, a JSON object a line; see `mxloss.watch.Records` for what is in it.
+
+    The file is begun anew, but by a resumed training, which goes on behind what it will not do again.
+
+    Args:
+        path: the file, ``metrics.jsonl`` for example.
+        every: write the values of the epoch so far after each so many batches too.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, path, *, every=None, clock=time.monotonic):
+        super().__init__(clock)
+        self.every = None if every is None else _check.integer("MetricsFile", "every", every, low=1)
+        self._records, self._begun = Records(path), False
+
+    def resumed(self, epoch, batch, step):
+        """Called by `mxloss.fit` where it goes on from a checkpoint."""
+        self._records.rewind(epoch, batch)
+        self._step, self._begun = step, True
+
+    def __call__(self, param):
+        """Called by `Module.fit` with its `BatchEndParam`."""
+        self._take(param)
+        if param.locals["end_of_batch"] or (self.every and (param.nbatch + 1) % self.every == 0):
+            self._write(param, "train", param.nbatch, self._pace(param))
+
+    def validated(self, param):
+        """Called by `Module.fit` at the end of a validation, as an `eval_end_callback`."""
+        self._write(param, "validation", self._batch, {})
+
+    def close(self):
+        """Nothing is held open."""
+
+    def _write(self, param, data, batch, pace):
+        if not self._begun:
+            self._records.rewind(0, 0)
+            self._begun = True
+        partial = param.locals.get("partial", False)
+        self._records.write(dict({"epoch": param.epoch, "batch": batch, "step": self._step, "data": data,
+                                  "partial": partial}, **pace, **_values(param)))
+
+
+class TensorBoard(_Reporter):
+    """Writes every loss, learning rate and speed for TensorBoard, and how weights and centers are distributed.
+
+    The tags are ``train/<name>``, ``validation/<name>``, ``learning_rate``, ``samples_per_second``, ``arg/<name>`` and
+    ``aux/<name>``; of the parameter of a `CenterLoss`, its counts are a distribution of their own. The step is the
+    number of batches of the run; a resumed training makes TensorBoard forget what it will do again.
+
+    Args:
+        folder: where the event files go.
+        every: write the values of the epoch so far after each so many batches, and at the end of each epoch.
+        histograms: write distributions after each so many batches; none by default. It waits for the devices.
+        clock: seconds that only grow.
+
+    Raises:
+        ImportError: tensorboardX is not installed.
+    """
+
+    def __init__(self, folder, *, every=50, histograms=None, clock=time.monotonic):
+        super().__init__(clock)
+        _check.extra("TensorBoard", "tensorboardX")
+        self.folder, self.every = folder, _check.integer("TensorBoard", "every", every, low=1)
+        self.histograms = None if histograms is None else _check.integer("TensorBoard", "histograms", histograms, low=1)
+        self._made, self._from = None, None
+
+    @property
+    def _board(self):
+        if self._made is None:
+            self._made = Board(self.folder, purge_step=self._from)
+        return self._made
+
+    def resumed(self, epoch, batch, step):
+        """Called by `mxloss.fit` where it goes on from a checkpoint."""
+        self._step, self._from = step, step + 1
+
+    def __call__(self, param):
+        """Called by `Module.fit` with its `BatchEndParam`."""
+        self._take(param)
+        if param.locals["end_of_batch"] or (param.nbatch + 1) % self.every == 0:
+            values = {"train/" + name: value for name, value in _values(param).items()}
+            self._board.scalars(self._step, dict(values, **self._pace(param)))
+        if self.histograms and self._step % self.histograms == 0:
+            self._board.histograms(self._step, _arrays(param.locals["self"]))
+
+    def validated(self, param):
+        """Called by `Module.fit` at the end of a validation, as an `eval_end_callback`."""
+        self._board.scalars(self._step, {"validation/" + name: value for name, value in _values(param).items()})
+
+    def close(self):
+        """Write what is left; more may follow, in another file."""
+        if self._made is not None:
+            self._made.close()
+            self._made, self._from = None, None
+
+
+def _samples(param):
+    """How many samples the batch of a `BatchEndParam` has."""
+    batch = param.locals["data_batch"]
+    return sum(part.data[0].shape[0] - (part.pad or 0) for part in (batch if isinstance(batch, list) else [batch]))
+
+
+def _values(param):
+    """What the metric says of the epoch so far, by name."""
+    return dict(param.eval_metric.get_global_name_value())
+
+
+def _arrays(module):
+    """Parameters and auxiliary states by tag."""
+    wait_for_outputs(module)
+    args, auxs = module.get_params()
+    arrays = {"aux/" + name: array for name, array in auxs.items()}
+    for name, array in args.items():
+        if name.endswith("centers") and array.ndim == 2:  # a row is a class: its center, and how often that has moved
+            arrays["arg/" + name], arrays["arg/" + name + "_counts"] = array[:, :-1], array[:, -1]
+        else:
+            arrays["arg/" + name] = array
+    return arrays

@@ -11,8 +11,8 @@ Usage::
 import mxnet as mx
 from mxnet import autograd, gluon
 
-from . import _check
-from .loss import LossGroup
+from .. import _check
+from ..loss import LossGroup
 
 
 def train_minibatch(module, batch, outputs=()):
