@@ -84,15 +84,22 @@ class Metric(mx.metric.EvalMetric):
 
     def update_part(self, labels, preds, part):
         """Take in the arrays of one device, which are number `part` of one call."""
+        self.keep(self.prepared(labels, preds, part))
+
+    def prepared(self, labels, preds, part):
+        """Device and state of arrays that are all right; changes nothing."""
         self._raise_failure()
         used_labels, used = self.found(labels, preds)
-        state = self.state(used_labels, used)
-        device = (used[0].context, part)
-        if device in self._devices or not self._pending:
+        return (used[0].context, part), self.state(used_labels, used)
+
+    def keep(self, prepared):
+        """Take in what `prepared` gave."""
+        device, state = prepared
+        if device in self._devices or not self._devices:  # a new batch
+            if len(self._pending) >= self.wait_every:
+                self._fold(self.wait_every // 2)  # not down to nothing: so the engine always has work left
             self._devices = set()
             self._pending.append([])
-            if len(self._pending) > self.wait_every:
-                self._fold(self.wait_every // 2)  # not down to nothing: the engine always has work left
         self._devices.add(device)
         self._pending[-1].append(state)
 
@@ -121,7 +128,7 @@ class Metric(mx.metric.EvalMetric):
         """Wait for all batches but the newest `leave`, and add them to the windows."""
         self._raise_failure()
         if not leave:
-            self._devices = set()
+            self._devices = set()  # whatever comes next belongs to a new batch
         try:
             while len(self._pending) > leave:
                 with explained():

@@ -24,13 +24,18 @@ class Group(mx.metric.CompositeEvalMetric):
         self.metrics, self.total = [], []
         for metric in metrics or []:
             self.add(metric)
-        self.total = _check.names(name, "total", total, [metric.name for metric in self.metrics])
+        names = [metric.name for metric in self.metrics]
+        self.total = _check.names(name, "total", total, names)
+        if len(self.total) > 1 and "total_loss" in names:
+            _check.fail(self.name, "name", "another one than that of the sum", "total_loss")
 
     def add(self, metric):
         """Add a metric, whose name must be new."""
         metric = mx.metric.create(metric)
-        if metric.name in [known.name for known in self.metrics]:
-            _check.fail(self.name, "name", "another one for each metric", metric.name)
+        known = [name for name, _ in self.get_name_value()]
+        for name, _ in metric.get_name_value():
+            if name in known:
+                _check.fail(self.name, "name", "another one for each metric", name)
         self.metrics.append(metric)
 
     def update_dict(self, labels, preds):
@@ -44,10 +49,12 @@ class Group(mx.metric.CompositeEvalMetric):
 
     def _update_part(self, labels, preds, part):
         labels, preds = self._with_shown(labels, preds)
+        own = [metric for metric in self.metrics if isinstance(metric, Metric)]
+        prepared = [metric.prepared(labels, preds, part) for metric in own]  # an error of one leaves all as they were
+        for metric, state in zip(own, prepared):
+            metric.keep(state)
         for metric in self.metrics:
-            if isinstance(metric, Metric):
-                metric.update_part(labels, preds, part)
-            else:
+            if not isinstance(metric, Metric):
                 metric.update_dict(labels, preds)
 
     def _with_shown(self, labels, preds):
