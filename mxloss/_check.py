@@ -100,7 +100,7 @@ def attributes(who, given, known, required):
         if name not in known:
             raise ValueError("{}: unknown attribute `{}`, known are {}{}".format(
                 who, name, ", ".join("`{}`".format(item) for item in known),
-                "; arrays are given by position" if "NDArray" in given[name] else ""))
+                "; arrays are given by position" if "NDArray" in str(given[name]) else ""))
     for name in required:
         if name not in given:
             raise ValueError("{}: attribute `{}` is missing".format(who, name))
@@ -125,3 +125,13 @@ def classes(who, label, num_class, ignore_label=None):
             num_class - 1, "" if ignore_label is None else " or {}".format(ignore_label)),
              label.reshape(-1)[row].item(), where=" in row {}".format(row))
     return label.astype(np.int64)
+
+
+def probabilities(who, label, axis):
+    """Labels on the host that are the probabilities of the classes along `axis`: no one negative, their sum 1."""
+    total = label.astype(np.float64).sum(axis=axis)
+    tolerance = 1e-2 if label.dtype == np.float16 else 1e-4
+    wrong = ~((np.abs(total - 1) <= tolerance) & (label.min(axis=axis) >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(-1)))
+        fail(who, "label", "probabilities that sum to 1", float(total.reshape(-1)[row]), where=" in row {}".format(row))
