@@ -10,7 +10,12 @@ import numpy as np
 
 def fail(who, name, allowed, got, kind=ValueError):
     """Raise `kind` with the one sentence of this package."""
-    raise kind("{}: `{}` must be {}, got {}".format(who, name, allowed, _shown(got)))
+    raise kind(sentence(who, name, allowed, _shown(got)))
+
+
+def sentence(who, name, allowed, got):
+    """The one sentence of this package, for a graph or a saved network that has to carry it."""
+    return "{}: `{}` must be {}, got {}".format(who, name, allowed, got)
 
 
 def _shown(value, limit=120):
@@ -121,7 +126,19 @@ def classes(who, label, num_class, ignore_label=None):
         valid |= label == ignore_label
     if not valid.all():
         row = int(np.argmin(valid.reshape(-1)))
-        fail(who, "label", "a whole number in [0, {}]{}".format(
-            num_class - 1, "" if ignore_label is None else " or {}".format(ignore_label)),
-             "{} in row {}".format(label.reshape(-1)[row], row))
+        fail(who, "label", class_range(num_class, ignore_label), "{} in row {}".format(label.reshape(-1)[row], row))
     return label.astype(np.int64)
+
+
+def class_range(num_class, ignore_label=None):
+    """What a label may be, in words."""
+    return "a whole number in [0, {}]{}".format(num_class - 1,
+                                                "" if ignore_label is None else " or {}".format(ignore_label))
+
+
+def class_type(who, num_class, dtype):
+    """`dtype` of labels, which has to tell `num_class` classes apart."""
+    exact = {"float16": 2 ** 11, "float32": 2 ** 24}.get(np.dtype(dtype).name, num_class)
+    if num_class > exact:
+        fail(who, "label", "of a type that can tell {} classes apart".format(num_class), np.dtype(dtype).name)
+    return dtype

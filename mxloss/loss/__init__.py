@@ -1,5 +1,5 @@
 """Losses: one file each, from the formula to the operator and the block."""
 from . import center
-from .center import center_loss
+from .center import CenterLoss, center_loss, center_step
 
-__all__ = ["center", "center_loss"]
+__all__ = ["CenterLoss", "center", "center_loss", "center_step"]
