@@ -59,7 +59,7 @@ def _check_settings(who, rules, optimizer, kvstore, devices, on_kvstore, sparse,
         known = type(optimizer)
     if average and not issubclass(known, WithCenters):
         _check.fail(who, "optimizer", "'withcenters' with this one as its base, which moves `{}` by eq. 4".format(
-            average[0]), optimizer if isinstance(optimizer, str) else known.__name__)
+            average[0]), optimizer if isinstance(optimizer, str) else known.__name__.lower())
     if average and compression:
         _check.fail(who, "compression_params", "None: compressed sums and counts move `{}` astray".format(average[0]),
                     compression)
