@@ -137,32 +137,37 @@ def _on_kvstore_by_default():
 
 def _init_optimizer(module, method, kvstore="local", optimizer="sgd", optimizer_params=(("learning_rate", 0.01),),
                     force_init=False):
-    rules = _rules(module)
-    if not rules or (module.optimizer_initialized and not force_init):
+    if module.optimizer_initialized and not force_init:
         method(kvstore, optimizer, optimizer_params, force_init)
         return
-    group, dist = module._exec_group, _is_dist(kvstore)
-    grads = dict(zip(group.param_names, group.grad_arrays))
-    sparse = [name for name in rules if grads[name][0].stype == "row_sparse"]
-    # To create the kvstore of several machines is to connect to them.
-    on_kvstore = _on_kvstore_by_default() if dist else _create_kvstore(
-        kvstore, len(module._context), module._arg_params)[1]
-    _check_settings("Module", rules, optimizer, kvstore, len(module._context), on_kvstore, sparse,
-                    module._compression_params)
-    if sparse and group.grad_req[sparse[0]] == "add":
-        _check.fail("Module", "grad_req", "'write' with a CenterLoss of sparse_grad=True", "add")
-    if sparse and not on_kvstore and (dist or len(module._context) > 1):
-        _check.fail("Module", "kvstore", "one that updates by itself, as 'device' does, with a CenterLoss of "
-                    "sparse_grad=True: otherwise MXNet never adds up row-sparse gradients", kvstore)
+    rules, dist = _rules(module), _is_dist(kvstore)
+    if rules:
+        # To create the kvstore of several machines is to connect to them.
+        on_kvstore = _on_kvstore_by_default() if dist else _create_kvstore(
+            kvstore, len(module._context), module._arg_params)[1]
+        _check_module(module, rules, optimizer, kvstore, on_kvstore)
+    if isinstance(optimizer, WithCenters):  # one that is made by name has seen the symbol
+        optimizer.center_names = (optimizer.center_names or set()) | {
+            name for name, rule in rules.items() if rule["update"] == "average"}
     method(kvstore, optimizer, optimizer_params, force_init)
-    if isinstance(module._optimizer, WithCenters):
-        module._optimizer.center_names = {name for name, rule in rules.items() if rule["update"] == "average"}
-    if dist and not on_kvstore:
+    if rules and dist and not on_kvstore:
         # MXNet hands the first worker's weights to the others only where the servers update.
-        for name, arrays in zip(group.param_names, group.param_arrays):
+        for name, arrays in zip(module._exec_group.param_names, module._exec_group.param_arrays):
             module._kvstore.pull(name, out=arrays)
         module._params_dirty = True
         mx.nd.waitall()
+
+
+def _check_module(module, rules, optimizer, kvstore, on_kvstore):
+    group, devices = module._exec_group, len(module._context)
+    grads = dict(zip(group.param_names, group.grad_arrays))
+    sparse = [name for name in rules if grads[name][0].stype == "row_sparse"]
+    _check_settings("Module", rules, optimizer, kvstore, devices, on_kvstore, sparse, module._compression_params)
+    if sparse and group.grad_req[sparse[0]] == "add":
+        _check.fail("Module", "grad_req", "'write' with a CenterLoss of sparse_grad=True", "add")
+    if sparse and not on_kvstore and (_is_dist(kvstore) or devices > 1):
+        _check.fail("Module", "kvstore", "one that updates by itself, as 'device' does, with a CenterLoss of "
+                    "sparse_grad=True: otherwise MXNet never adds up row-sparse gradients", kvstore)
 
 
 def _update(module, method):
