@@ -2,8 +2,8 @@
 import mxnet as mx
 import numpy as np
 
-from .. import _check
-from ..operator import register
+from ... import _check
+from ...operator import register
 
 
 def center_loss(feature, center):
