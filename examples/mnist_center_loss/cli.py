@@ -21,8 +21,8 @@ from .training import Interrupt, Record, Settings, smallest, train
 
 PROGRAM = "python -m examples.mnist_center_loss"
 MODELS = (("softmax", "softmax alone"), ("center_loss", "softmax + center loss"))
-DEFAULTS = {"MNIST": {"epochs": 10, "batch_size": 128}, "digits": {"epochs": 60, "batch_size": 32}}
-MOMENTUM, DECAY = 0.9, 0.0
+DEFAULTS = {"MNIST": {"epochs": 10, "batch_size": 128}, "digits": {"epochs": 40, "batch_size": 32}}
+MOMENTUM = 0.9
 
 
 def main(arguments=None):
@@ -73,9 +73,10 @@ def parse(arguments):
     add("--batch-size", type=_whole(1), metavar="N", help=_default_of("batch_size"))
     add("--lr", type=_number(0, low_open=True), default=0.05, metavar="X",
         help="learning rate at the start; it falls to a hundredth along a cosine (default: 0.05)")
+    add("--wd", type=_number(0), default=0.0005, metavar="X", help="weight decay (default: 0.0005)")
     add("--alpha", type=_number(0, 1), default=0.5, metavar="X",
         help="how far a center moves towards its samples in a step, 0 to 1 (default: 0.5)")
-    add("--weight", type=_number(0), default=0.1, metavar="X", help="weight of the center loss (default: 0.1)")
+    add("--weight", type=_number(0), default=0.2, metavar="X", help="weight of the center loss (default: 0.2)")
     add("--seed", type=_whole(0, 2 ** 31 - 1), default=1, metavar="N", help="of weights and batches (default: 1)")
     add("--out", default=os.path.join("runs", "mnist_center_loss"), metavar="DIR",
         help="folder for metrics.jsonl, summary.json, embedding.png and a checkpoint per model (default: %(default)s)")
@@ -100,9 +101,10 @@ def run(options):
         data = _load(options)
         settings = _settings(options, data)
         print(data, flush=True)
-        print("settings: network {}, {}, epochs {}, batch size {}, lr {:g}, alpha {:g}, weight {:g}, seed {}".format(
-            options.network, " ".join(map(str, settings.contexts)), settings.epochs, settings.batch_size, settings.lr,
-            options.alpha, options.weight, settings.seed), flush=True)
+        print("settings: network {}, {}, epochs {}, batch size {}, lr {:g}, wd {:g}, alpha {:g}, weight {:g}, "
+              "seed {}".format(options.network, " ".join(map(str, settings.contexts)), settings.epochs,
+                               settings.batch_size, settings.lr, settings.wd, options.alpha, options.weight,
+                               settings.seed), flush=True)
         _remove_earlier(folder, names)
         record = Record(folder / "metrics.jsonl", settings.epochs)
         panels = []
@@ -135,7 +137,7 @@ def _settings(options, data):
         contexts = [mx.cpu(number) for number in range(options.devices or 1)]
     default = DEFAULTS[data.name]
     settings = Settings(options.epochs or default["epochs"], options.batch_size or default["batch_size"], options.lr,
-                        MOMENTUM, DECAY, options.seed, contexts)
+                        MOMENTUM, options.wd, options.seed, contexts)
     for label in (data.train_label, data.test_label):
         smallest(len(label), settings.batch_size, len(contexts))
     return settings

@@ -53,7 +53,7 @@ def _draw_panel(axes, panel):
                  c=[COLORS[int(digit)] for digit in panel.label[order]])
     for digit, center in enumerate(panel.centers):
         axes.plot(*center, marker="o", markersize=13, markerfacecolor="white", markeredgecolor=COLORS[digit],
-                  markeredgewidth=2, alpha=0.9)
+                  markeredgewidth=2)
         axes.annotate(str(digit), center, ha="center", va="center_baseline", fontsize=9, fontweight="bold")
     axes.set_title("{}\ntest accuracy {:.2%}, nearest center {:.2%}, distance ratio {:.3f}".format(
         panel.title, panel.measures["test_accuracy"], panel.measures["nearest_center_accuracy"],
