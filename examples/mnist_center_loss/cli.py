@@ -17,11 +17,11 @@ from . import measures, network, picture
 from .output import output_folder, write_text
 from .problem import Problem
 from .progress import DownloadBar
-from .training import Interrupt, Record, Settings, smallest, train
+from .training import CLIP, Interrupt, Record, Settings, smallest, train
 
 PROGRAM = "python -m examples.mnist_center_loss"
 MODELS = (("softmax", "softmax alone"), ("center_loss", "softmax + center loss"))
-DEFAULTS = {"MNIST": {"epochs": 10, "batch_size": 128}, "digits": {"epochs": 40, "batch_size": 32}}
+DEFAULTS = {"MNIST": {"epochs": 8, "batch_size": 128}, "digits": {"epochs": 40, "batch_size": 32}}
 MOMENTUM = 0.9
 
 
@@ -182,7 +182,8 @@ def _write(folder, options, data, settings, panels, seconds):
         "test_size": len(data.test_label), "network": options.network,
         "devices": [str(context) for context in settings.contexts], "epochs": settings.epochs,
         "batch_size": settings.batch_size, "lr": settings.lr, "momentum": settings.momentum, "wd": settings.wd,
-        "alpha": options.alpha, "weight": options.weight, "seed": settings.seed, "centers": measures.CENTERS,
+        "clip_gradient": CLIP, "alpha": options.alpha, "weight": options.weight, "seed": settings.seed,
+        "centers": measures.CENTERS,
         "models": {name: panel.measures for (name, _), panel in zip(MODELS, panels)}, "seconds": round(seconds, 1),
         "mxloss": mxloss.__version__,
     }

@@ -2,16 +2,15 @@
 from typing import NamedTuple
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .network import NUM_CLASS
 from .output import whole
 
-COLORS = [matplotlib.colors.to_hex(matplotlib.colormaps["tab10"](digit)) for digit in range(NUM_CLASS)] \
-    if hasattr(matplotlib, "colormaps") else list(matplotlib.rcParams["axes.prop_cycle"].by_key()["color"])
+COLORS = [matplotlib.colors.to_hex(color) for color in matplotlib.colormaps["tab10"].colors]
 
 
 class Panel(NamedTuple):
@@ -55,9 +54,10 @@ def _draw_panel(axes, panel):
         axes.plot(*center, marker="o", markersize=13, markerfacecolor="white", markeredgecolor=COLORS[digit],
                   markeredgewidth=2)
         axes.annotate(str(digit), center, ha="center", va="center_baseline", fontsize=9, fontweight="bold")
-    axes.set_title("{}\ntest accuracy {:.2%}, nearest center {:.2%}, distance ratio {:.3f}".format(
+    ratio = panel.measures["distance_ratio"]
+    axes.set_title("{}\ntest accuracy {:.2%}, nearest center {:.2%}, distance ratio {}".format(
         panel.title, panel.measures["test_accuracy"], panel.measures["nearest_center_accuracy"],
-        panel.measures["distance_ratio"] or 0), fontsize=11)
+        "-" if ratio is None else "{:.3f}".format(ratio)), fontsize=11)
     axes.set_xlabel("embedding, first number")
     axes.set_ylabel("embedding, second number")
     axes.set_aspect("equal", adjustable="datalim")

@@ -1,7 +1,6 @@
 """Train one network with `Module.fit`, keeping a checkpoint of the last full epoch and a record of every epoch."""
 import contextlib
 import json
-import math
 import signal
 import sys
 import threading
@@ -9,6 +8,7 @@ import time
 from typing import NamedTuple
 
 import mxnet as mx
+import numpy as np
 from mxnet.executor_manager import _split_input_slice  # the rule by which Module shares a batch out to devices
 
 import mxloss
@@ -16,6 +16,9 @@ import mxloss
 from .output import whole, write_text
 from .problem import Problem
 from .progress import EpochBar, is_terminal, text, values
+
+# The gradient of the center loss grows with the distance to the center: without a bound, small batches diverge.
+CLIP = 0.1
 
 
 class Settings(NamedTuple):
@@ -58,11 +61,10 @@ def train(name, net, label_names, data, settings, folder, record, stop):
     module = mx.mod.Module(net, label_names=label_names, context=settings.contexts)
 
     def end_of_training(epoch, symbol, arg_params, aux_params):
-        losses = values(metric)
-        if not all(map(math.isfinite, losses.values())):
-            raise Problem("the training of {} diverged in epoch {} ({}): choose a smaller --lr or --weight".format(
-                name, epoch + 1, text(losses)))
-        record.add(epoch + 1, name, "train", losses, len(data.train_label))
+        arrays = list(arg_params.values()) + list(aux_params.values())
+        if not all(np.isfinite(array.asnumpy()).all() for array in arrays):
+            raise _diverged(name, "a weight is not finite after epoch {}".format(epoch + 1))
+        record.add(epoch + 1, name, "train", values(metric), len(data.train_label))
         keep(epoch + 1, symbol, arg_params, aux_params)
         record.start()
 
@@ -77,13 +79,22 @@ def train(name, net, label_names, data, settings, folder, record, stop):
                    initializer=mx.init.Xavier(), kvstore="device",
                    optimizer="sgd", optimizer_params={
                        "learning_rate": settings.lr, "momentum": settings.momentum, "wd": settings.wd,
+                       "clip_gradient": CLIP,
                        "lr_scheduler": mx.lr_scheduler.CosineScheduler(
                            settings.epochs * count, base_lr=settings.lr, final_lr=settings.lr / 100)},
                    batch_end_callback=[bar, stop], eval_batch_end_callback=stop,
                    epoch_end_callback=end_of_training, eval_end_callback=end_of_test)
+    except ValueError as error:
+        if "must be finite" not in str(error):  # what the metrics say of a loss
+            raise
+        raise _diverged(name, error) from error
     finally:
         bar.close()
     return module.get_params()
+
+
+def _diverged(name, what):
+    return Problem("the training of {} diverged ({}): choose a smaller --lr or --weight".format(name, what))
 
 
 def batches(image, label, label_names, settings, *, shuffle=False):
