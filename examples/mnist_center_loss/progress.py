@@ -1,8 +1,12 @@
 """What is shown while it runs: a bar in a terminal, plain lines elsewhere."""
+import os
 import sys
 import time
 
 from tqdm import tqdm
+
+# The losses come before the bar, so that a narrow terminal cuts off the bar and not the losses.
+FORM = "{percentage:3.0f}% {desc} |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 
 
 class EpochBar:
@@ -30,9 +34,10 @@ class EpochBar:
     def __call__(self, param):
         """Called by `Module.fit` with its `BatchEndParam`."""
         done = param.nbatch + 1
-        title = "{} epoch {}/{}".format(self.title, param.epoch + 1, self.epochs)
+        title = "{} {}/{}".format(self.title, param.epoch + 1, self.epochs)
         if self.terminal and self.bar is None:
-            self.bar = tqdm(total=self.batches, desc=title, unit="batch", file=self.stream, dynamic_ncols=True)
+            self.bar = tqdm(total=self.batches, desc=title, unit="batch", file=self.stream, bar_format=FORM,
+                            **screen(self.stream))
         if not self.terminal and done == 1:
             self.shown = self.clock()
         if self.bar is not None:
@@ -40,9 +45,11 @@ class EpochBar:
         if self.clock() - self.shown >= self.pause or (self.terminal and done == self.batches):
             losses = values(param.eval_metric)
             if self.bar is not None:
-                self.bar.set_postfix_str(text(losses))
+                losses = dict(sorted(losses.items(), key=lambda item: not item[0].endswith("loss")))  # accuracy last
+                self.bar.set_description_str("{}: {}".format(title, text(losses)))
             else:
-                print("{} batch {}/{}: {}".format(title, done, self.batches, text(losses)), flush=True)
+                print("{} epoch {}/{} batch {}/{}: {}".format(self.title, param.epoch + 1, self.epochs, done,
+                                                              self.batches, text(losses)), flush=True)
             self.shown = self.clock()
         if done == self.batches:
             self.close()
@@ -69,7 +76,7 @@ class DownloadBar:
             self.close()
             self.name = name
             self.bar = tqdm(total=length or None, desc="download " + name, unit="B", unit_scale=True, file=self.stream,
-                            leave=False, dynamic_ncols=True)
+                            leave=False, **screen(self.stream))
         self.bar.update(received - self.bar.n)
 
     def close(self):
@@ -82,6 +89,15 @@ class DownloadBar:
 def is_terminal(stream):
     """Whether somebody watches `stream`."""
     return hasattr(stream, "isatty") and stream.isatty()
+
+
+def screen(stream):
+    """The size of a terminal for tqdm, which would show nothing in one that does not tell its size."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        columns = rows = 0
+    return {"ncols": columns or 100, "nrows": rows or 20}
 
 
 def values(metric):

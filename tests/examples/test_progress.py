@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from examples.mnist_center_loss import progress
 from examples.mnist_center_loss.progress import DownloadBar, EpochBar
 
 
@@ -26,7 +27,7 @@ class Metric:
 
     def get_global_name_value(self):
         self.read += 1
-        return [("softmax_loss", 0.25), ("center_loss", 0.125)]
+        return [("accuracy", 0.5), ("softmax_loss", 0.25), ("center_loss", 0.125)]
 
 
 class Param:
@@ -46,11 +47,20 @@ def test_a_terminal_shows_a_bar_per_epoch_with_each_loss(capsys):
     run(EpochBar("softmax", 2, 50, stream=stream, clock=clock), clock, metric, 2, 50, 0.02)
     bars = re.split("[\r\n]+", stream.getvalue())
     for epoch in (1, 2):
-        full = [bar for bar in bars if bar.startswith("softmax epoch {}/2: 100%".format(epoch))]
+        full = [bar for bar in bars if bar.startswith("100% softmax {}/2: ".format(epoch))]
         assert full
         assert "50/50" in full[-1]
-        assert "softmax_loss 0.2500 center_loss 0.1250" in full[-1]
+        assert "softmax_loss 0.2500 center_loss 0.1250 accuracy 0.5000" in full[-1]
     assert capsys.readouterr().out == ""
+
+
+def test_a_narrow_terminal_still_shows_each_loss(monkeypatch):
+    monkeypatch.setattr(progress, "screen", lambda stream: {"ncols": 80, "nrows": 20})
+    stream, clock, metric = Terminal(), Clock(), Metric()
+    run(EpochBar("center_loss", 2, 50, stream=stream, clock=clock), clock, metric, 1, 50, 0.02)
+    last = re.split("[\r\n]+", stream.getvalue().rstrip())[-1]
+    assert last.startswith("100% center_loss 1/2: softmax_loss 0.2500 center_loss 0.1250 accuracy 0.5000")
+    assert len(last) <= 80
 
 
 def test_a_bar_reads_the_losses_twice_a_second_and_at_the_end_of_an_epoch():
@@ -64,8 +74,8 @@ def test_no_terminal_shows_no_bar_and_a_line_every_half_minute(capsys):
     run(EpochBar("softmax", 2, 70, stream=stream, clock=clock), clock, metric, 1, 70, 1)
     assert stream.getvalue() == ""
     assert capsys.readouterr().out.splitlines() == [
-        "softmax epoch 1/2 batch 31/70: softmax_loss 0.2500 center_loss 0.1250",
-        "softmax epoch 1/2 batch 61/70: softmax_loss 0.2500 center_loss 0.1250"]
+        "softmax epoch 1/2 batch 31/70: accuracy 0.5000 softmax_loss 0.2500 center_loss 0.1250",
+        "softmax epoch 1/2 batch 61/70: accuracy 0.5000 softmax_loss 0.2500 center_loss 0.1250"]
     assert metric.read == 2
 
 
