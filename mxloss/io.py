@@ -85,6 +85,12 @@ class ArrayIter(mx.io.DataIter):
             self.epoch += 1
             self._start_epoch()
 
+    def __iter__(self):
+        """Itself, at the start of the next epoch where this one is over: a second ``for`` needs no `reset`."""
+        if self._batch == len(self._bounds) - 1:
+            self.reset()
+        return self
+
     def next(self):
         """The next batch, a `DataBatch` without padding."""
         if self._batch == len(self._bounds) - 1:

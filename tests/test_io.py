@@ -40,6 +40,21 @@ def test_orders_differ_between_epochs_and_repeat_with_the_seed():
     assert len(set(epochs(3) + epochs(4))) == 4
 
 
+def test_a_second_for_takes_the_next_epoch_without_a_reset():
+    batches = ArrayIter(np.zeros((50, 1)), np.arange(50), 20, shuffle=True)
+    first, second = drain(batches), drain(batches)
+    assert batches.epoch == 1
+    assert len(first) == len(second) == 3
+    assert list(first[0][1]) != list(second[0][1])
+
+
+def test_a_for_that_was_left_early_goes_on_where_it_was():
+    batches = ArrayIter(np.zeros((5, 1)), np.arange(5), 2)
+    for _ in batches:
+        break
+    assert [list(labels) for _, labels in drain(batches)] == [[2, 3], [4]]
+
+
 def test_reset_before_the_first_batch_changes_nothing():
     batches = ArrayIter(np.zeros((9, 1)), np.arange(9), 9, shuffle=True)
     batches.reset()
