@@ -8,9 +8,9 @@ import numbers
 import numpy as np
 
 
-def fail(who, name, allowed, got, kind=ValueError):
-    """Raise `kind` with the one sentence of this package."""
-    raise kind(sentence(who, name, allowed, _shown(got)))
+def fail(who, name, allowed, got, kind=ValueError, *, where=""):
+    """Raise `kind` with the one sentence of this package; `where` tells in which place of the argument it came."""
+    raise kind(sentence(who, name, allowed, _shown(got)) + where)
 
 
 def sentence(who, name, allowed, got):
@@ -105,7 +105,7 @@ def attributes(who, given, known, required):
         if name not in known:
             raise ValueError("{}: unknown attribute `{}`, known are {}{}".format(
                 who, name, ", ".join("`{}`".format(item) for item in known),
-                "; arrays are given by position" if "NDArray" in given[name] else ""))
+                "; arrays are given by position" if "NDArray" in str(given[name]) else ""))
     for name in required:
         if name not in given:
             raise ValueError("{}: attribute `{}` is missing".format(who, name))
@@ -126,7 +126,8 @@ def classes(who, label, num_class, ignore_label=None):
         valid |= label == ignore_label
     if not valid.all():
         row = int(np.argmin(valid.reshape(-1)))
-        fail(who, "label", class_range(num_class, ignore_label), "{} in row {}".format(label.reshape(-1)[row], row))
+        fail(who, "label", class_range(num_class, ignore_label), label.reshape(-1)[row].item(),
+             where=" in row {}".format(row))
     return label.astype(np.int64)
 
 
@@ -142,3 +143,13 @@ def class_type(who, num_class, dtype):
     if num_class > exact:
         fail(who, "label", "of a type that can tell {} classes apart".format(num_class), np.dtype(dtype).name)
     return dtype
+
+
+def probabilities(who, label, axis):
+    """Labels on the host that are the probabilities of the classes along `axis`: no one negative, their sum 1."""
+    total = label.astype(np.float64).sum(axis=axis)
+    tolerance = 1e-2 if label.dtype == np.float16 else 1e-4
+    wrong = ~((np.abs(total - 1) <= tolerance) & (label.min(axis=axis) >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(-1)))
+        fail(who, "label", "probabilities that sum to 1", float(total.reshape(-1)[row]), where=" in row {}".format(row))

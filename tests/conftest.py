@@ -5,8 +5,6 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-import mxloss
-
 SEED = int(os.environ.get("MXLOSS_TEST_SEED", "1"))
 
 
@@ -31,8 +29,3 @@ def _drained():
     """An operation that is still under way at exit can hang the interpreter."""
     yield
     mx.nd.waitall()
-
-
-@pytest.fixture(autouse=True)
-def _doctest_names(doctest_namespace):
-    doctest_namespace.update(mx=mx, np=np, mxloss=mxloss)

@@ -221,7 +221,9 @@ class CenterLoss(mx.gluon.loss.Loss):
 
     def _label(self, F, feature, label, sample_weight):
         """Labels as float64 ``(batch,)``, each of them a class, and which samples are present, None for all."""
-        label = F.BlockGrad(label, name="label") if F is mx.sym else F.BlockGrad(label)
+        # By that name `class_labels` finds the labels that can be checked before they are weighted.
+        label = F.BlockGrad(label, name="label" if sample_weight is None else "weighted_label") if F is mx.sym \
+            else F.BlockGrad(label)
         number = F.reshape(F.cast(label, dtype="float64"), shape=(-1,))
         if F is mx.sym:
             number = number + self._label_like(F, feature, label)

@@ -116,7 +116,7 @@ class CenterLossOperator(mx.operator.CustomOp):
     def forward(self, is_train, req, in_data, out_data, aux):
         feature, center = in_data[0].astype(aux[0].dtype, copy=False), aux[0]
         label = _check.classes("centerloss", in_data[1].asnumpy(), self.num_class)
-        own = center.take(mx.nd.array(label, dtype="int64"))
+        own = center.take(in_data[1])
         self.assign(out_data[0], req[0], center_loss(feature, own).mean().astype(out_data[0].dtype))
         if is_train:
             # Kept for backward, whose gradient is that of the centers as they were.

@@ -1,0 +1,97 @@
+"""Several named losses over the outputs of one network."""
+from mxnet import gluon
+
+from .. import _check
+
+
+class LossGroup(gluon.Block):
+    r"""Add up several named losses, each times a weight that may be changed between any two steps.
+
+    .. math:: L_i = \sum_k w_k L_{k,i}
+
+    Args:
+        losses: dict of loss blocks by name; each gives one number per sample.
+        outputs: dict that says which output of the network a loss is called with, an index or a key, or a tuple of
+            them for a loss that takes several; the first output where nothing is said.
+        labels: dict that says which label a loss is called with, an index or a key, or None for a loss without a
+            label; the first label where nothing is said.
+        weights: dict of finite numbers by name; 1 where nothing is said.
+
+    Inputs:
+        - **outputs**: what the network returns, an array, or a list, tuple or dict of them.
+        - **labels**: an array, or a list, tuple or dict of them; may be left out where no loss takes a label.
+
+    Outputs:
+        - **total**: weighted sum of the losses of each sample, ``(batch,)``.
+        - **parts**: dict of the weighted losses by name, each ``(batch,)``: what is reported is what is optimised.
+
+    Raises:
+        ValueError: a name, index or key that is not there, or a weight that is not a finite number.
+
+    Examples:
+        >>> losses = LossGroup({'squared': mx.gluon.loss.L2Loss(), 'absolute': mx.gluon.loss.L1Loss()},
+        ...                    weights={'absolute': 0.5})
+        >>> total, parts = losses(mx.nd.array([[1.], [4.]]), mx.nd.array([[0.], [0.]]))
+        >>> total.asnumpy(), parts['absolute'].asnumpy()
+        (array([ 1., 10.], dtype=float32), array([0.5, 2. ], dtype=float32))
+        >>> losses.set_weight('absolute', 0)
+        >>> losses.weights
+        {'squared': 1.0, 'absolute': 0.0}
+    """
+
+    def __init__(self, losses, *, outputs=None, labels=None, weights=None, prefix=None, params=None):
+        super().__init__(prefix=prefix, params=params)
+        if not isinstance(losses, dict) or not losses:
+            _check.fail("LossGroup", "losses", "a dict of at least one loss block by name", losses, TypeError)
+        for name, loss in losses.items():
+            if not isinstance(loss, gluon.Block):
+                _check.fail("LossGroup", name, "a loss block", loss, TypeError)
+        for argument, given in (("outputs", outputs), ("labels", labels), ("weights", weights)):
+            _check.names("LossGroup", argument, given or (), losses)
+        self._outputs = dict(dict.fromkeys(losses, 0), **(outputs or {}))
+        self._labels = dict(dict.fromkeys(losses, 0), **(labels or {}))
+        self._weights = dict.fromkeys(losses, 1.0)
+        for name, weight in (weights or {}).items():
+            self.set_weight(name, weight)
+        for name, loss in losses.items():
+            self.register_child(loss, name)
+
+    @property
+    def weights(self):
+        """The weight of each loss by name, as a copy."""
+        return dict(self._weights)
+
+    def set_weight(self, name, weight):
+        """Let the loss `name` count `weight` times from the next call on."""
+        _check.names("LossGroup", "name", name, self._weights)
+        self._weights[name] = _check.number("LossGroup", "weight of " + name, weight)
+
+    def forward(self, outputs, labels=None):
+        """The total and the parts; see the class."""
+        parts = {}
+        for name, loss in self._children.items():
+            inputs = [_pick("outputs", outputs, key) for key in _as_tuple(self._outputs[name])]
+            if self._labels[name] is not None:
+                inputs.append(_pick("labels", labels, self._labels[name]))
+            parts[name] = loss(*inputs) * self._weights[name]
+        total = None
+        for part in parts.values():
+            total = part if total is None else total + part
+        return total, parts
+
+
+def _as_tuple(key):
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _pick(argument, arrays, key):
+    """The array that `key` names among what a network returns or a batch holds."""
+    if isinstance(arrays, dict):
+        _check.names("LossGroup", argument, [key], arrays)
+        return arrays[key]
+    if not isinstance(arrays, (list, tuple)):
+        arrays = [] if arrays is None else [arrays]
+    if not isinstance(key, int) or not 0 <= key < len(arrays):
+        _check.fail("LossGroup", argument, "an array for each index that is asked for, {} of them came".format(
+            len(arrays)), key)
+    return arrays[key]

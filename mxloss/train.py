@@ -1,0 +1,142 @@
+"""One training step that hands over the values of its own pass, in Module and in Gluon.
+
+Usage::
+
+    for batch in train:
+        values = mxloss.train_minibatch(module, batch, outputs=('softmax', 'center_loss'))
+
+    for batch in train:
+        values = mxloss.train_step(net, losses, trainer, batch)      # losses: a LossGroup
+"""
+import weakref
+
+import mxnet as mx
+from mxnet import autograd, gluon
+
+from . import _check
+from .loss import LossGroup
+from .loss.center import class_labels
+
+
+def train_minibatch(module, batch, outputs=()):
+    """Train a `Module` on one batch, and give the named outputs of that very pass.
+
+    Nothing is waited for. MXNet writes the outputs of the next pass into the same arrays: these are copies.
+
+    Args:
+        module: a module that is bound for training, with its optimizer initialised.
+        batch: `mx.io.DataBatch`.
+        outputs: names of the outputs to hand over, with MXNet's ending ``_output`` or without it.
+
+    Returns:
+        Dict of arrays by the names given. With several devices, the devices' parts one after the other.
+
+    Raises:
+        ValueError: a name that is no output of the network, a label that is no class of a center loss; nothing has
+            been trained then.
+
+    Examples:
+        >>> score = mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=1, name='fc')
+        >>> module = mx.mod.Module(mx.sym.MakeLoss(score.square(), name='square'), label_names=None)
+        >>> module.bind([('data', (2, 3))])
+        >>> module.init_params(mx.init.One())
+        >>> module.init_optimizer()
+        >>> train_minibatch(module, mx.io.DataBatch([mx.nd.ones((2, 3))]), ['square'])['square'].asnumpy()
+        array([[9.],
+               [9.]], dtype=float32)
+    """
+    names = [outputs] if isinstance(outputs, str) else outputs
+    positions = {name: _position(module.output_names, name) for name in names}
+    _check_labels(module, batch)
+    module.forward_backward(batch)
+    passed = module.get_outputs()
+    values = {name: passed[position].copy() for name, position in positions.items()}
+    module.update()
+    return values
+
+
+def _check_labels(module, batch):
+    """Refuse labels that are no class while Python sees them; what the symbol says is read once a module."""
+    if module not in _class_labels:
+        _class_labels[module] = class_labels(module.symbol)
+    labels = dict(zip([description.name for description in module.label_shapes or ()], batch.label or ()))
+    for name, rule in _class_labels[module]:
+        if name in labels:
+            _check.classes(rule["who"], labels[name].asnumpy(), rule["num_class"], rule["ignore_label"])
+
+
+_class_labels = weakref.WeakKeyDictionary()
+
+
+def _position(known, name):
+    for ending in ("", "_output", "_loss"):
+        if name + ending in known:
+            return known.index(name + ending)
+    return _check.names("train_minibatch", "outputs", name, known)
+
+
+def train_step(net, losses, trainer, batch):
+    """Train a Gluon network on one batch, and give the losses of that very pass.
+
+    The batch is split over the devices that the network's parameters are on; the forward passes of all devices are
+    started before the first backward pass. Nothing is waited for.
+
+    Args:
+        net: a block, called with the arrays of ``batch.data``.
+        losses: a `LossGroup`, or one loss block, called with what the network returns and the labels.
+        trainer: `gluon.Trainer` of the parameters of the network and of the losses.
+        batch: `mx.io.DataBatch`, or a pair of data and label, each an array or a list of them.
+
+    Returns:
+        Dict of the losses by name, each ``(batch,)``, times its weight; with one loss block, its name is 'loss'.
+
+    Raises:
+        ValueError: fewer samples than devices; nothing has been trained then.
+
+    Examples:
+        >>> net, losses = mx.gluon.nn.Dense(1, in_units=2), mx.gluon.loss.L2Loss()
+        >>> net.initialize(mx.init.One())
+        >>> trainer = mx.gluon.Trainer(net.collect_params(), 'sgd', {'learning_rate': 0.1})
+        >>> data, label = mx.nd.array([[1, 2], [2, 2]]), mx.nd.array([1, 1])
+        >>> train_step(net, losses, trainer, (data, label))['loss'].asnumpy()
+        array([2. , 4.5], dtype=float32)
+    """
+    data, label = (batch.data, batch.label) if isinstance(batch, mx.io.DataBatch) else batch
+    data, label = _as_list(data), _as_list(label)
+    devices, size = _devices(net), len(data[0])
+    if size < len(devices):
+        _check.fail("train_step", "batch", "at least {} samples, one for each device".format(len(devices)), size)
+    totals, parts = [], []
+    with autograd.record():
+        for inputs, labels in zip(_split(data, devices), _split(label, devices)):
+            outputs = net(*inputs)
+            if isinstance(losses, LossGroup):
+                total, part = losses(outputs, labels)
+            else:
+                total = losses(outputs, *labels)
+                part = {"loss": total}
+            totals.append(total)
+            parts.append(part)
+    autograd.backward(totals)
+    trainer.step(size)
+    return {name: mx.nd.concat(*[part[name].detach().as_in_context(devices[0]) for part in parts], dim=0)
+            for name in parts[0]}
+
+
+def _devices(net):
+    """The devices that the parameters of a network are on."""
+    for parameter in net.collect_params().values():
+        return parameter.list_ctx()
+    return [mx.current_context()]
+
+
+def _split(arrays, devices):
+    """A list of arrays for each device."""
+    slices = [gluon.utils.split_and_load(array, devices, even_split=False) for array in arrays]
+    return list(zip(*slices)) if slices else [()] * len(devices)
+
+
+def _as_list(arrays):
+    if arrays is None:
+        return []
+    return list(arrays) if isinstance(arrays, (list, tuple)) else [arrays]

@@ -1,0 +1,134 @@
+"""Iterators: short last batches, several names for one label column, orders that can be replayed."""
+import mxnet as mx
+import numpy as np
+import pytest
+
+from mxloss.io import ArrayIter, SharedLabelIter
+
+
+def drain(batches):
+    """Data and first label of one epoch, batch by batch, as NumPy."""
+    return [(batch.data[0].asnumpy(), batch.label[0].asnumpy()) for batch in batches]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_every_sample_comes_once_an_epoch_with_its_label(shuffle):
+    data, label = np.arange(14).reshape(7, 2), np.arange(7)
+    batches = ArrayIter(data, label, 3, shuffle=shuffle)
+    for _ in range(3):
+        epoch = drain(batches)
+        assert [len(rows) for rows, _ in epoch] == [3, 3, 1]
+        seen = np.concatenate([labels for _, labels in epoch])
+        assert sorted(seen) == list(label)
+        np.testing.assert_array_equal(np.concatenate([rows for rows, _ in epoch]), data[seen.astype(int)])
+        batches.reset()
+
+
+def test_no_batch_is_padded():
+    assert [batch.pad for batch in ArrayIter(np.zeros((5, 1)), np.zeros(5), 2)] == [0, 0, 0]
+
+
+def test_orders_differ_between_epochs_and_repeat_with_the_seed():
+    def epochs(seed):
+        batches = ArrayIter(np.zeros((50, 1)), np.arange(50), 50, shuffle=True, seed=seed)
+        orders = []
+        for _ in range(2):
+            orders.append(tuple(drain(batches)[0][1]))
+            batches.reset()
+        return orders
+    assert epochs(3) == epochs(3)
+    assert len(set(epochs(3) + epochs(4))) == 4
+
+
+def test_reset_before_the_first_batch_changes_nothing():
+    batches = ArrayIter(np.zeros((9, 1)), np.arange(9), 9, shuffle=True)
+    batches.reset()
+    batches.reset()
+    assert batches.epoch == 0
+
+
+def test_the_order_of_the_arrays_given_stays_as_it_was():
+    data = mx.nd.arange(20)
+    batches = ArrayIter(data, data, 5, shuffle=True)
+    drain(batches)
+    np.testing.assert_array_equal(data.asnumpy(), np.arange(20))
+
+
+@pytest.mark.parametrize(("samples", "min_batch", "sizes"), [
+    (9, 2, [4, 5]), (10, 2, [4, 4, 2]), (11, 4, [4, 7]), (8, 4, [4, 4]), (3, 2, [3])])
+def test_a_remainder_too_small_for_the_devices_joins_the_batch_before(samples, min_batch, sizes):
+    batches = ArrayIter(np.zeros((samples, 1)), np.zeros(samples), 4, min_batch=min_batch)
+    assert [len(rows) for rows, _ in drain(batches)] == sizes
+
+
+def test_one_label_column_has_several_names():
+    batches = ArrayIter(np.zeros((3, 1)), np.arange(3), 2, label_name=("softmax_label", "center_label"))
+    assert [(d.name, d.shape) for d in batches.provide_label] == [("softmax_label", (2,)), ("center_label", (2,))]
+    for batch in batches:
+        np.testing.assert_array_equal(batch.label[0].asnumpy(), batch.label[1].asnumpy())
+
+
+def test_dicts_name_several_inputs():
+    batches = ArrayIter({"left": np.zeros((4, 2)), "right": np.ones((4, 3))}, {"same": np.zeros(4)}, 2)
+    assert [(d.name, d.shape) for d in batches.provide_data] == [("left", (2, 2)), ("right", (2, 3))]
+    assert [d.name for d in batches.provide_label] == ["same"]
+
+
+def test_numpy_becomes_float32_and_an_ndarray_keeps_its_type():
+    batches = ArrayIter(mx.nd.zeros((2, 1), dtype="float64"), np.zeros(2, dtype="int64"))
+    assert batches.provide_data[0].dtype == np.float64
+    assert batches.provide_label[0].dtype == np.float32
+
+
+def test_batches_larger_than_the_data_are_one_batch_of_all_of_it():
+    batches = ArrayIter(np.zeros((3, 1)), np.zeros(3), 64)
+    assert batches.provide_data[0].shape == (3, 1)
+    assert [len(rows) for rows, _ in drain(batches)] == [3]
+
+
+@pytest.mark.parametrize(("arguments", "error", "words"), [
+    ({"label": np.zeros(4)}, ValueError, r"ArrayIter: `softmax_label` must be of shape \(3,\), got \(4,\)"),
+    ({"label": np.array([0, 1, 3]), "num_class": 3}, ValueError,
+     r"ArrayIter: `label` must be a whole number in \[0, 2\], got 3.0 in row 2"),
+    ({"label": np.array([0, np.nan, 1]), "num_class": 3}, ValueError, "got nan in row 1"),
+    ({"label": np.array([0, 0.5, 1]), "num_class": 3}, ValueError, "got 0.5 in row 1"),
+    ({"batch_size": 0}, ValueError, r"ArrayIter: `batch_size` must be a whole number >= 1, got 0"),
+    ({"batch_size": 2.0}, TypeError, r"ArrayIter: `batch_size` must be a whole number, got 2.0"),
+    ({"seed": -1}, ValueError, r"ArrayIter: `seed` must be"),
+    ({"shuffle": 1}, TypeError, r"ArrayIter: `shuffle` must be True or False, got 1"),
+    ({"min_batch": 4}, ValueError, r"ArrayIter: `data` must be at least 4 samples, got 3"),
+    ({"label": np.zeros(3), "label_name": ("a", "a")}, ValueError, r"ArrayIter: `label_name` must be"),
+    ({"data": np.array(["a", "b"])}, TypeError, r"ArrayIter: `data` must be an array of numbers"),
+    ({"data": np.zeros((0, 2))}, ValueError, r"ArrayIter: `data` must be at least 1 samples, got 0"),
+    ({"data": {}}, ValueError, r"ArrayIter: `data` must be at least one array"),
+])
+def test_bad_arguments_are_named(arguments, error, words):
+    with pytest.raises(error, match=words):
+        ArrayIter(**{"data": np.zeros((3, 1)), **arguments})
+
+
+def test_ignored_labels_are_allowed():
+    ArrayIter(np.zeros((2, 1)), np.array([255, 0]), num_class=3, ignore_label=255)
+
+
+def test_another_iterators_padding_is_cut_off_and_its_label_shared():
+    base = mx.io.NDArrayIter(np.arange(5).reshape(5, 1), np.arange(5), 2, last_batch_handle="pad")
+    batches = SharedLabelIter(base, ("a", "b"))
+    assert [d.name for d in batches.provide_label] == ["a", "b"]
+    for _ in range(2):
+        epoch = drain(batches)
+        np.testing.assert_array_equal(np.concatenate([labels for _, labels in epoch]), np.arange(5))
+        np.testing.assert_array_equal(np.concatenate([rows for rows, _ in epoch])[:, 0], np.arange(5))
+        batches.reset()
+
+
+def test_a_shared_label_that_is_no_class_is_named():
+    base = mx.io.NDArrayIter(np.zeros((4, 1)), np.array([0, 1, 2, 7]), 2)
+    with pytest.raises(ValueError, match=r"SharedLabelIter: `label` must be .* \[0, 2\], got 7.0 in row 1"):
+        drain(SharedLabelIter(base, "softmax_label", num_class=3))
+
+
+def test_an_iterator_with_two_labels_cannot_share_one():
+    base = mx.io.NDArrayIter(np.zeros((4, 1)), {"a": np.zeros(4), "b": np.zeros(4)}, 2)
+    with pytest.raises(ValueError, match=r"`base` must be an iterator with one label, got \['a', 'b'\]"):
+        SharedLabelIter(base, "softmax_label")
