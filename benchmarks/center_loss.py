@@ -139,12 +139,15 @@ def main(arguments=None):
     parser.add_argument("--rounds", type=int, default=7, help="turns of each contender (%(default)s)")
     options = parser.parse_args(arguments)
     results = []
-    print("{:<22}".format("batch, features, classes") + "".join("{:>18}".format(name + " ms") for name in CONTENDERS))
-    for size, names in [(size, CONTENDERS) for size in SIZES] + [(size, CONTENDERS[2:3]) for size in SPARSE_SIZES]:
-        figures = measure({name: contender(name, size) for name in names}, options.rounds, options.seconds)
-        results.append({"batch": size[0], "features": size[1], "classes": size[2], "contenders": figures})
-        print("{:<24}".format("{}, {}, {}".format(*size)) + "".join(
-            "{:>18}".format("{:.3f}".format(figures[name]["ms"]) if name in figures else "") for name in CONTENDERS))
+    print("{:<24}".format("batch, features, classes") + "".join("{:>18}".format(name + ", ms") for name in CONTENDERS))
+    groups = [[(name, size) for name in CONTENDERS] for size in SIZES]
+    for group in [*groups, [("block row-sparse", size) for size in SPARSE_SIZES]]:
+        figures = measure({key: contender(*key) for key in group}, options.rounds, options.seconds)
+        for size in sorted({size for _, size in group}):
+            of_size = {name: figure for (name, other), figure in figures.items() if other == size}
+            results.append({"batch": size[0], "features": size[1], "classes": size[2], "contenders": of_size})
+            cells = ["{:.3f}".format(of_size[name]["ms"]) if name in of_size else "" for name in CONTENDERS]
+            print("{:<24}".format("{}, {}, {}".format(*size)) + "".join("{:>18}".format(cell) for cell in cells))
     by_size = {(item["batch"], item["features"], item["classes"]): item["contenders"] for item in results}
 
     def ratio(one, name, other, against):
