@@ -258,11 +258,13 @@ class CenterLoss(mx.gluon.loss.Loss):
         """Scale of the loss, ``(1,)``: in a graph an auxiliary state, which optimizers and kvstores leave alone."""
         if F is mx.nd:
             return loss_weight
-        # What makes a variable an auxiliary state is the operator that reads it, and this one hands it on as it is.
+        # What makes a variable an auxiliary state is the operator that reads it, and this one hands it on as it is:
+        # as its second output. The first has to be used, or the operator fails in evaluation.
         one = F.ones(shape=(1,), dtype=self._dtype)
-        return F.BlockGrad(F.BatchNorm(
+        unused, scale, _ = F.BatchNorm(
             F.zeros(shape=(1, 1), dtype=self._dtype), gamma=one, beta=one, moving_mean=loss_weight,
-            moving_var=loss_weight, use_global_stats=True, output_mean_var=True)[1])
+            moving_var=loss_weight, use_global_stats=True, output_mean_var=True)
+        return F.BlockGrad(scale + 0 * F.reshape(unused, shape=(1,)))
 
     def _riding_along(self, F, feature, center, own, present):
         """0 for each sample, whose gradient to `own` is what `center_step` needs: alpha * (center - feature) and 1."""
@@ -271,8 +273,9 @@ class CenterLoss(mx.gluon.loss.Loss):
         if F is mx.sym:
             one = one * _one_where(F, F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype)
         statistic = F.BlockGrad(F.concat(self._alpha * (center - feature), one, dim=1))
-        # MakeLoss takes no notice of what stands above it: neither of this 0 nor of any weight or loss scale.
-        return 0 * F.MakeLoss(F.sum(own * statistic, axis=1))
+        # MakeLoss takes no notice of what stands above it: no weight, no loss scale, and not that one column is used.
+        rider = F.slice_axis(F.MakeLoss(own * statistic), axis=1, begin=0, end=1)
+        return 0 * F.reshape(rider, shape=(-1,))
 
 
 def _one_where(F, valid, dtype):
