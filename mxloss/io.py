@@ -29,7 +29,8 @@ class ArrayIter(mx.io.DataIter):
         label_name: what the network calls `label`, or a tuple of names for the one column.
         num_class: if given, each label has to be a whole number in [0, num_class - 1].
         ignore_label: one more label that is allowed beside the classes.
-        min_batch: a remainder smaller than this joins the batch before it. `Module` needs a sample for each device.
+        min_batch: a remainder smaller than this joins the batch before it. `Module` needs a sample for each device,
+            and by its rounding can always share out n (n - 1) / 2 + 1 samples to n devices, not always fewer.
 
     Attributes:
         epoch: how often the data has been gone through, from 0.

@@ -147,3 +147,10 @@ def test_an_iterator_with_two_labels_cannot_share_one():
     base = mx.io.NDArrayIter(np.zeros((4, 1)), {"a": np.zeros(4), "b": np.zeros(4)}, 2)
     with pytest.raises(ValueError, match=r"`base` must be an iterator with one label, got \['a', 'b'\]"):
         SharedLabelIter(base, "softmax_label")
+
+
+@pytest.mark.parametrize("devices", [2, 3, 4, 5, 8])
+def test_the_least_batch_of_the_docstring_can_be_shared_out(devices):
+    least = devices * (devices - 1) // 2 + 1
+    for samples in range(least, least + 40):
+        assert len(mx.executor_manager._split_input_slice(samples, [1] * devices)) == devices
