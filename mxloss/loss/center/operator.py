@@ -99,10 +99,7 @@ class CenterLossProp(mx.operator.CustomOpProp):
         data = data or label or np.float32
         label = label or data
         _check.choice("centerloss", "dtype of data", np.dtype(data).name, ("float16", "float32", "float64"))
-        exact = {"float16": 2 ** 11, "float32": 2 ** 24}.get(np.dtype(label).name, self.num_class)
-        if self.num_class > exact:
-            _check.fail("centerloss", "label", "of a type that can tell {} classes apart".format(self.num_class),
-                        np.dtype(label).name)
+        _check.class_type("centerloss", self.num_class, label)
         return [data, label], [data], [np.float32 if data is np.float16 else data]
 
     def create_operator(self, ctx, in_shapes, in_dtypes):
