@@ -21,7 +21,7 @@ import numpy as np
 from mxnet.model import _create_kvstore
 
 from .. import _check
-from ..loss.center import CenterParameter
+from ..loss.center import CenterParameter, class_labels
 from ..loss.center.block import MARK
 from .centers import WithCenters
 
@@ -78,14 +78,14 @@ def _check_settings(who, rules, optimizer, kvstore, devices, on_kvstore, sparse,
         _check.fail(who, name, value + ": a parameter server cannot move centers", "an update there")
 
 
-def _check_batch(rules, grads, weights, labels):
+def _check_batch(rules, grads, weights, check_labels):
     """Raise what the engine has against this batch, once all of it has come to rest.
 
     Args:
         rules: of each of the centers, by name.
         grads: of the centers, on all devices; waiting for them is what brings an error to light.
         weights: of each of the centers, by name.
-        labels: function of a name that gives the labels of that loss, None where they cannot be seen.
+        check_labels: raises an error that names the label, where Python can see it.
     """
     failures = []
     for grad in grads:
@@ -100,10 +100,8 @@ def _check_batch(rules, grads, weights, labels):
     except Exception:
         pass
     if _NATIVE_ERROR in str(failures[0]):
+        check_labels()
         for name, rule in rules.items():
-            seen = labels(name)
-            if seen is not None:
-                _check.classes("CenterLoss", seen, rule["num_class"], rule["ignore_label"])
             if rule["update"] == "average":
                 _check_counts("centers", weights[name])
         rule = next(iter(rules.values()))
@@ -176,7 +174,7 @@ def _update(module, method):
         group = module._exec_group
         grads = dict(zip(group.param_names, group.grad_arrays))
         _check_batch(rules, [grad for name in rules for grad in grads[name]], group.execs[0].arg_dict,
-                     functools.partial(_labels, module))
+                     functools.partial(_check_labels, module))
     method()
 
 
@@ -190,17 +188,11 @@ def _rules(module):
     return module._center_rules
 
 
-def _labels(module, name):
-    """Labels of the loss that has the centers `name`, None where the network computes them."""
-    nodes = json.loads(module.symbol.tojson())["nodes"]
-    prefix = name[:-len("centers" if name.endswith("centers") else "center_weight")]
-    for node in nodes:
-        if node["op"] == "BlockGrad" and node["name"] == prefix + "label":
-            variable = nodes[node["inputs"][0][0]]
-            if variable["op"] == "null":
-                return np.concatenate([executor.arg_dict[variable["name"]].asnumpy().reshape(-1)
-                                       for executor in module._exec_group.execs])
-    return None
+def _check_labels(module):
+    """Name the label that is no class, where the network does not compute the labels."""
+    for name, rule in class_labels(module.symbol):
+        seen = [executor.arg_dict[name].asnumpy().reshape(-1) for executor in module._exec_group.execs]
+        _check.classes(rule["who"], np.concatenate(seen), rule["num_class"], rule["ignore_label"])
 
 
 # Gluon
@@ -229,7 +221,7 @@ def _check_and_rescale_grad(trainer, method, scale):
     if centers:
         _check_batch({parameter.name: parameter.rule for parameter in centers},
                      [grad for parameter in centers for grad in parameter.list_grad()],
-                     {parameter.name: parameter.list_data()[0] for parameter in centers}, lambda name: None)
+                     {parameter.name: parameter.list_data()[0] for parameter in centers}, lambda: None)
         for parameter in centers:
             if parameter.rule["update"] == "average":
                 for grad in parameter.list_grad():
