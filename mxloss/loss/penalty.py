@@ -25,7 +25,7 @@ from mxnet import gluon
 from .. import _check
 
 Penalized = collections.namedtuple("Penalized", ["outputs", "penalties"])
-Penalized.__doc__ = """What a `WithPenalties` returns: what the network returned, and a dict of the penalties by name."""
+Penalized.__doc__ = """What a `WithPenalties` returns: outputs of the network, and a dict of the penalties by name."""
 
 _thread = threading.local()
 

@@ -1,0 +1,15 @@
+"""Gluon's Estimator for networks with several outputs and named losses, on several devices.
+
+Usage::
+
+    losses = mxloss.LossGroup({'softmax': gluon.loss.SoftmaxCELoss(), 'center': center}, outputs={'center': 1})
+    trainer = gluon.Trainer({**net.collect_params(), **losses.collect_params()}, 'withcenters', {'base': 'sgd'})
+    estimator = mxloss.estimator.Estimator(net, losses, trainer=trainer)       # in place of gluon.contrib.estimator's
+    estimator.fit(train, validation, epochs=10)
+"""
+from .batch import BatchProcessor, PartLosses
+from .estimator import Estimator
+from .handler import GradientUpdateHandler, MetricHandler
+from .loader import DataIterLoader
+
+__all__ = ["BatchProcessor", "DataIterLoader", "Estimator", "GradientUpdateHandler", "MetricHandler", "PartLosses"]
