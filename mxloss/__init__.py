@@ -1,8 +1,9 @@
 """Losses, metrics and training parts for Apache MXNet 1.9: ``import mxloss`` registers them all."""
-from . import callback, estimator, io, loss, metric, operator, train
+from . import callback, checkpoint, estimator, io, loss, metric, operator, random, stop, train, watch
 from .loss import ActivityPenalty, L2Penalty, LossGroup, WithPenalties, add_penalty
 from .train import train_minibatch, train_step
 
-__all__ = ["ActivityPenalty", "L2Penalty", "LossGroup", "WithPenalties", "add_penalty", "callback", "estimator", "io",
-           "loss", "metric", "operator", "train", "train_minibatch", "train_step"]
+__all__ = ["ActivityPenalty", "L2Penalty", "LossGroup", "WithPenalties", "add_penalty", "callback", "checkpoint",
+           "estimator", "io", "loss", "metric", "operator", "random", "stop", "train", "train_minibatch", "train_step",
+           "watch"]
 __version__ = "0.1.0"
