@@ -4,6 +4,7 @@ from mxnet.gluon.contrib import estimator as stock
 
 from .. import _check
 from ..metric import Loss, Metric
+from .batch import PartLosses
 
 
 class GradientUpdateHandler(stock.GradientUpdateHandler, stock.TrainBegin, stock.EpochEnd, stock.TrainEnd):
@@ -87,23 +88,27 @@ class MetricHandler(stock.MetricHandler):
     def batch_end(self, estimator, *args, **kwargs):
         """Take in a batch."""
         loss = kwargs["loss"]
-        named = getattr(loss, "named", None)
-        if named is None:
+        if not isinstance(loss, PartLosses):
             _check.fail("MetricHandler", "batch_processor", "a mxloss.estimator.BatchProcessor",
                         estimator.batch_processor)
         read = {name for metric in self.metrics if isinstance(metric, Loss) for name in metric.output_names or ()}
         self.metrics += [metric for metric in loss_metrics(self.kind, loss.names) if metric.output_names[0] not in read]
-        for metric in self.metrics:
-            if isinstance(metric, mx.metric.Loss):
-                metric.update(0, loss)
-                continue
-            shown = [(labels, arrays if metric.output_names is not None else _without(arrays, loss.names))
-                     for labels, arrays in named]
-            if isinstance(metric, Metric):
-                metric.update([labels for labels, _ in shown], [arrays for _, arrays in shown])
-            else:
-                for labels, arrays in shown:
-                    metric.update_dict(labels, arrays)
+        update(self.metrics, loss)
+
+
+def update(metrics, loss):
+    """Let metrics take in the `PartLosses` of a batch."""
+    for metric in metrics:
+        if isinstance(metric, mx.metric.Loss):
+            metric.update(0, loss)
+            continue
+        shown = [(labels, arrays if metric.output_names is not None else _without(arrays, loss.names))
+                 for labels, arrays in loss.named]
+        if isinstance(metric, Metric):
+            metric.update([labels for labels, _ in shown], [arrays for _, arrays in shown])
+        else:
+            for labels, arrays in shown:
+                metric.update_dict(labels, arrays)
 
 
 def loss_metrics(kind, names):

@@ -24,6 +24,19 @@ class DataIterLoader(gluon.data.DataLoader):
 
     def __iter__(self):
         self.data_iter.reset()
+        return self._rest()
+
+    @property
+    def can_seek(self):
+        """Whether the iterator can be taken to any batch, as those of `mxloss.io` can."""
+        return hasattr(self.data_iter, "seek")
+
+    def seek(self, epoch, batch):
+        """The batches of an epoch from one on."""
+        self.data_iter.seek(epoch, batch)
+        return self._rest()
+
+    def _rest(self):
         for batch in self.data_iter:
             yield [_unpadded(batch.data, batch.pad), _unpadded(batch.label, batch.pad)]
 
