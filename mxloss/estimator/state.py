@@ -21,7 +21,7 @@ def collect(estimator):
         names[key] = parameter.name
         own = parameter.list_data()
         state = parameter.grad_req == "null"  # a state is not summed over devices: each has its own
-        auxiliary = parameter.name in symbol.list_auxiliary_states() if symbol else state
+        auxiliary = parameter.name in symbol.list_auxiliary_states() if graph else state
         arrays[("aux:" if auxiliary else "arg:") + parameter.name] = own[0].as_in_context(mx.cpu())
         if state and len(own) > 1:
             copies[key] = [array.asnumpy() for array in own]
@@ -45,10 +45,11 @@ def restore(estimator, checkpoint):
             _check.shape("fit", key + " of the checkpoint", arrays[names[key]].shape, known)
     for key, parameter in parameters:
         parameter._load_init(arrays[names[key]], estimator.context)  # as `load_parameters` does
+    _set_trainer_states(estimator.trainer, checkpoint.state["trainer"])
+    for key, parameter in parameters:  # after the trainer, which starts its kvstore and makes all devices equal
         if len(copies.get(key, ())) == len(estimator.context):
             for own, array in zip(parameter.list_data(), copies[key]):
                 own[:] = mx.nd.array(array, dtype=array.dtype)
-    _set_trainer_states(estimator.trainer, checkpoint.state["trainer"])
 
 
 def _parameters(estimator):

@@ -103,7 +103,7 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
 
     def __init__(self, folder, stop, seed=None, *, priority=1000):
         self.folder, self.stop, self.seed, self.priority = folder, stop, seed, priority
-        self._due, self._inside = False, None
+        self._due, self._inside, self._losses = False, None, ()
 
     def resume(self, estimator):
         """Put the last checkpoint into the estimator; without effect if there is none.
@@ -121,6 +121,7 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         run = estimator.run
         run.epoch, run.batch, run.step = checkpoint.epoch, checkpoint.batch, checkpoint.state["step"]
         self.stop.judge.restore(checkpoint.state["judge"])
+        self._losses = checkpoint.state["losses"]
         if checkpoint.batch:
             self._inside = checkpoint.state
 
@@ -130,7 +131,7 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
             return
         saved = self._inside["training"]
         known = {metric.name for metric in estimator.train_metrics}
-        estimator.train_metrics.extend(metric for metric in loss_metrics("training", self._inside["losses"])
+        estimator.train_metrics.extend(metric for metric in loss_metrics("training", self._losses)
                                        if metric.name not in known)
         for metric, sums in zip(estimator.train_metrics, saved):
             restore_metric(metric, sums)
