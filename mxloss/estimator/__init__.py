@@ -11,5 +11,8 @@ from .batch import BatchProcessor, PartLosses
 from .estimator import Estimator
 from .handler import GradientUpdateHandler, MetricHandler
 from .loader import DataIterLoader
+from .stop import CheckpointHandler, StopHandler
+from .watch import MetricsFile, ProgressBar, TensorBoard
 
-__all__ = ["BatchProcessor", "DataIterLoader", "Estimator", "GradientUpdateHandler", "MetricHandler", "PartLosses"]
+__all__ = ["BatchProcessor", "CheckpointHandler", "DataIterLoader", "Estimator", "GradientUpdateHandler",
+           "MetricHandler", "MetricsFile", "PartLosses", "ProgressBar", "StopHandler", "TensorBoard"]

@@ -13,6 +13,7 @@ from .handler import GradientUpdateHandler, MetricHandler, loss_metrics
 from .loader import as_loader
 from .run import Feed, Run
 from .stop import CheckpointHandler, StopHandler
+from .watch import Watcher
 
 
 class Estimator(stock.Estimator):
@@ -37,6 +38,7 @@ class Estimator(stock.Estimator):
         train_metrics: metrics called 'training <name>', one of them for each loss, and 'training total_loss' if there
             are several.
         val_metrics: the same as 'validation <name>'.
+        before_step: what is called with the estimator and the number of samples before each step of a `fit`.
 
     Raises:
         ValueError: devices that the network is not on; parameters of a loss that the trainer does not train.
@@ -57,7 +59,7 @@ class Estimator(stock.Estimator):
     def __init__(self, net, loss, train_metrics=None, val_metrics=None, initializer=None, trainer=None, context=None,
                  val_net=None, val_loss=None, batch_processor=None):
         losses = self._check_loss(loss)
-        self.run, self._updating = Run(), GradientUpdateHandler()
+        self.run, self._updating, self.before_step = Run(), GradientUpdateHandler(), []
         self._val_losses = losses if val_loss is None else self._check_loss(val_loss)
         super().__init__(net, losses, train_metrics, val_metrics, initializer, trainer, context, val_net,
                          self._val_losses, batch_processor or BatchProcessor(losses))
@@ -78,7 +80,8 @@ class Estimator(stock.Estimator):
             batches: how many batches to train on, instead of `epochs`.
             batch_axis: the axis of the samples.
             stop: criteria of `mxloss.stop`, one or a list; names are those of metrics, without 'training'.
-            checkpoint: a `mxloss.checkpoint.Folder` or the path of one.
+            checkpoint: a `mxloss.checkpoint.Folder` or the path of one. Without `resume` there may be no checkpoint in
+                it yet.
             resume: go on from the last checkpoint, if there is one.
             seed: whole number that decides all that is drawn.
             stop_on_signal: SIGINT and SIGTERM end the training after the batch, with a checkpoint.
@@ -95,7 +98,8 @@ class Estimator(stock.Estimator):
         if seed is not None:
             seed = _check.integer("fit", "seed", seed, low=0)
         handlers = _listed(event_handlers)
-        run = self.run = Run()
+        run, self.before_step = Run(), []
+        self.run = run
         stopping = StopHandler(self, stop, on_signal=stop_on_signal, validation=val_data is not None or any(
             isinstance(handler, stock.ValidationHandler) for handler in handlers))
         handlers += [run, stopping]
@@ -104,17 +108,26 @@ class Estimator(stock.Estimator):
             handlers.append(CheckpointHandler(folder, stopping, seed))
             if _check.flag("fit", "resume", resume):
                 handlers[-1].resume(self)
+            elif folder.list():
+                _check.fail("fit", "resume", "True, or `checkpoint` a folder without checkpoints", resume,
+                            where=": {} has some".format(folder.path))
         elif resume:
             _check.fail("fit", "resume", "False where there is no `checkpoint`", resume)
         if run.epoch >= (run.epoch + 1 if epochs is None else epochs) or run.step >= (batches or run.step + 1):
-            return Outcome("end", None, None)
-        self.feed = Feed(train_data, run, self.net, self.loss, seed)
+            return Outcome("end", *run.last)
+        watchers = [handler for handler in handlers if isinstance(handler, Watcher)]
+        if run.step:
+            for watcher in watchers:
+                watcher.resumed(self)
+        self.feed = Feed(train_data, run, self.net, self.loss, self.trainer, seed)
         try:
             with stopping.signals:
                 super().fit(self.feed, val_data, epochs, handlers, batches, batch_axis)
         finally:  # an error must not leave gradients that add up
             self._updating.train_end(self)
-        return stopping.outcome or Outcome("end", run.epoch, run.batch - 1)
+            for watcher in watchers:
+                watcher.close()
+        return stopping.outcome or Outcome("end", *run.last)
 
     def evaluate(self, val_data, batch_axis=0, event_handlers=None):
         """Let the validation metrics take in `val_data`; see MXNet's `Estimator.evaluate`."""

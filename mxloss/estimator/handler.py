@@ -61,6 +61,8 @@ class GradientUpdateHandler(stock.GradientUpdateHandler, stock.TrainBegin, stock
             parameter.grad_req = "write"
 
     def _step(self, estimator):
+        for look in getattr(estimator, "before_step", ()):
+            look(estimator, self._samples)
         estimator.trainer.step(self._samples)
         for parameter in self._added:
             parameter.zero_grad()

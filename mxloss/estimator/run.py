@@ -15,6 +15,7 @@ class Run(stock.EpochBegin, stock.BatchEnd):
         epoch: number of the epoch, from 0.
         batch: batches that were trained in it.
         step: batches that were trained in all.
+        last: epoch and number of the last batch that was trained, both None if none was.
         whole: the epoch has no further batch.
         validated: there was a validation in this epoch.
     """
@@ -23,6 +24,7 @@ class Run(stock.EpochBegin, stock.BatchEnd):
 
     def __init__(self, epoch=0, batch=0, step=0):
         self.epoch, self.batch, self.step = epoch, batch, step
+        self.last = None, None
         self.whole = self.validated = False
         self._counting = ()
 
@@ -45,6 +47,7 @@ class Run(stock.EpochBegin, stock.BatchEnd):
 
     def batch_end(self, estimator, *args, **kwargs):
         """Count a batch."""
+        self.last = self.epoch, self.batch
         self.batch += 1
         self.step += 1
         self.whole = self.batch == batches_in(estimator.feed)
@@ -61,47 +64,50 @@ class Feed(gluon.data.DataLoader):
     Args:
         loader: `gluon.data.DataLoader`.
         run: the `Run`.
-        net, losses: what is trained.
+        net, losses, trainer: what is trained.
         seed: whole number, or None for random numbers that nobody seeds.
     """
 
-    def __init__(self, loader, run, net, losses, seed):
-        self.loader, self.run, self.net, self.losses, self.seed = loader, run, net, losses, seed
+    def __init__(self, loader, run, net, losses, trainer, seed):
+        self.loader, self.run, self.seed = loader, run, seed
+        self.net, self.losses, self.trainer = net, losses, trainer
         self._draws = None  # whether the network draws random numbers, once it is known
         self._resumed = run.step > 0
 
     def __iter__(self):
         epoch, begin = self.run.epoch, self.run.batch
-        if self._resumed and self.seed is not None:
-            self._replay(epoch)
-        self._seed(epoch, 0)
-        if self._resumed and isinstance(self.loader, DataIterLoader) and self.loader.can_seek:
+        if isinstance(self.loader, DataIterLoader) and self.loader.can_seek:
+            self._seed(epoch, begin, True)
             number, batches = begin, self.loader.seek(epoch, begin)
-            self._seed(epoch, begin)
         else:
+            if self._resumed and self.seed is not None:
+                self._replay(epoch)
+            self._seed(epoch, 0, True)
             number, batches = 0, iter(self.loader)
         self._resumed = False
         for batch in batches:
             if number >= begin:
                 yield batch
                 if self._draws is None and self.seed is not None:
-                    self._draws = draws(self.net, self.losses, batch)
+                    # A DataLoader may draw with MXNet's generators too, our iterators and most others do not.
+                    self._draws = not isinstance(self.loader, DataIterLoader) or \
+                        isinstance(self.trainer.optimizer, mx.optimizer.SGLD) or draws(self.net, self.losses, batch)
             number += 1
-            self._seed(epoch, number)
+            self._seed(epoch, number, self._draws)
         self.run.whole = True
 
-    def _seed(self, epoch, batch):
+    def _seed(self, epoch, batch, mxnet):
         """Seed what draws the next batch, and what is drawn while it is trained on."""
         if self.seed is not None:
-            # Seeding MXNet's generators takes longer than all else here, and most iterators draw with NumPy.
-            random.seed(self.seed, epoch, batch,
-                        mxnet=self._draws is not False or not isinstance(self.loader, DataIterLoader))
+            kvstore = self.trainer._kvstore
+            worker = kvstore.rank if kvstore is not None and "dist" in kvstore.type else 0
+            random.seed(self.seed, epoch, batch, worker, mxnet=mxnet is not False)
 
     def _replay(self, epochs):
         """Shuffle as often as the epochs before did, where an iterator shuffles what it has shuffled."""
-        if isinstance(self.loader, DataIterLoader) and not self.loader.can_seek:
+        if isinstance(self.loader, DataIterLoader):
             for epoch in range(epochs):
-                self._seed(epoch, 0)
+                self._seed(epoch, 0, True)
                 self.loader.data_iter.reset()
 
     def __len__(self):

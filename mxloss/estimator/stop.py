@@ -69,23 +69,23 @@ class StopHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         for window in self.judge.windows:
             update(window.metrics, kwargs["loss"])
         run = estimator.run
-        self._found = self._found or self.judge.batch_done(run.epoch, run.batch - 1) or self._caught(run)
+        self._found = self._found or self.judge.batch_done(*run.last) or self._caught(run)
         if self._found and not estimator.pending:
-            self.outcome = self._found._replace(epoch=run.epoch, batch=run.batch - 1)
+            self.outcome = self._found._replace(epoch=run.last[0], batch=run.last[1])
         return self.outcome is not None
 
     def epoch_end(self, estimator, *args, **kwargs):
         """Whether it is over."""
         run = estimator.run
         if self.outcome is None and run.whole:
-            self.outcome = (self._found or self.judge.epoch_done(run.epoch, run.batch - 1, values(estimator))
+            self.outcome = (self._found or self.judge.epoch_done(*run.last, values(estimator))
                             or self._caught(run))
         return self.outcome is not None
 
     def _caught(self, run):
         if self.signals.caught is None:
             return None
-        return Outcome("signal", run.epoch, run.batch - 1, signal=self.signals.caught)
+        return Outcome("signal", *run.last, signal=self.signals.caught)
 
 
 class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
@@ -119,7 +119,8 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
             _check.fail("fit", "seed", "that of the checkpoint, {}".format(checkpoint.state["seed"]), self.seed)
         state.restore(estimator, checkpoint)
         run = estimator.run
-        run.epoch, run.batch, run.step = checkpoint.epoch, checkpoint.batch, checkpoint.state["step"]
+        run.epoch, run.batch = checkpoint.epoch, checkpoint.batch
+        run.step, run.last = checkpoint.state["step"], checkpoint.state["last"]
         self.stop.judge.restore(checkpoint.state["judge"])
         self._losses = checkpoint.state["losses"]
         if checkpoint.batch:
@@ -153,7 +154,8 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
     def _save(self, estimator, reached=None):
         self._due = False
         params, kept, symbol = state.collect(estimator)
-        kept.update(step=estimator.run.step, seed=self.seed, judge=self.stop.judge.state(), losses=self._losses,
+        run = estimator.run
+        kept.update(step=run.step, last=run.last, seed=self.seed, losses=self._losses, judge=self.stop.judge.state(),
                     training=[metric_state(metric) for metric in estimator.train_metrics])
         failed = self.stop.outcome is not None and self.stop.outcome.reason == "not_finite"
-        self.folder.save(*estimator.run.place, params, kept, symbol=symbol, values=reached, failed=failed)
+        self.folder.save(*run.place, params, kept, symbol=symbol, values=reached, failed=failed)

@@ -119,8 +119,7 @@ def test_states_of_layers_stay_different_on_each_device(tmp_path):
 
     straight = make()
     straight.fit(loader(16, 4), epochs=2, seed=4)
-    made = make()
-    made.fit(loader(16, 4), epochs=2, seed=4, checkpoint=tmp_path, stop=After(3))
+    make().fit(loader(16, 4), epochs=2, seed=4, checkpoint=tmp_path, stop=After(3))
     made = make()
     made.fit(loader(16, 4), epochs=2, seed=4, checkpoint=tmp_path, resume=True)
     assert_same(numbers(straight), numbers(made))
@@ -160,8 +159,7 @@ def test_what_is_done_is_not_trained_again(tmp_path):
     made.fit(loader(8, 4), epochs=2, checkpoint=tmp_path)
     before = numbers(made)
     made = estimator()
-    assert made.fit(loader(8, 4), epochs=2, checkpoint=tmp_path, resume=True) == ("end", None, None, None, None, None,
-                                                                                  None)
+    assert made.fit(loader(8, 4), epochs=2, checkpoint=tmp_path, resume=True)[:3] == ("end", 1, 1)
     assert_same(numbers(made), before)
     assert made.fit(loader(8, 4), batches=6, checkpoint=tmp_path, resume=True)[:3] == ("end", 2, 1)
     assert made.trainer.optimizer.num_update == 6
@@ -188,6 +186,12 @@ def test_the_best_and_the_last_checkpoints_are_kept_and_loaded_by_mxnet(tmp_path
     assert symbol.list_arguments()[0] == "data"
     np.testing.assert_array_equal(arguments["net_dense0_weight"].asnumpy(),
                                   made.net.embedding.weight.data().asnumpy())
+
+
+def test_checkpoints_of_another_training_are_not_overwritten(tmp_path):
+    estimator().fit(loader(4, 4), epochs=1, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match=r"fit: `resume` must be True, or `checkpoint` a folder without checkpoints"):
+        estimator().fit(loader(4, 4), epochs=1, checkpoint=tmp_path)
 
 
 def wide():
