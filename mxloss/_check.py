@@ -11,7 +11,12 @@ import numpy as np
 
 def fail(who, name, allowed, got, kind=ValueError, *, where=""):
     """Raise `kind` with the one sentence of this package; `where` tells in which place of the argument it came."""
-    raise kind("{}: `{}` must be {}, got {}{}".format(who, name, allowed, _shown(got), where))
+    raise kind(sentence(who, name, allowed, _shown(got)) + where)
+
+
+def sentence(who, name, allowed, got):
+    """The one sentence of this package, for a graph or a saved network that has to carry it."""
+    return "{}: `{}` must be {}, got {}".format(who, name, allowed, got)
 
 
 def _shown(value, limit=120):
@@ -101,7 +106,7 @@ def attributes(who, given, known, required):
         if name not in known:
             raise ValueError("{}: unknown attribute `{}`, known are {}{}".format(
                 who, name, ", ".join("`{}`".format(item) for item in known),
-                "; arrays are given by position" if "NDArray" in given[name] else ""))
+                "; arrays are given by position" if "NDArray" in str(given[name]) else ""))
     for name in required:
         if name not in given:
             raise ValueError("{}: attribute `{}` is missing".format(who, name))
@@ -122,9 +127,8 @@ def classes(who, label, num_class, ignore_label=None):
         valid |= label == ignore_label
     if not valid.all():
         row = int(np.argmin(valid.reshape(-1)))
-        fail(who, "label", "a whole number in [0, {}]{}".format(
-            num_class - 1, "" if ignore_label is None else " or {}".format(ignore_label)),
-             label.reshape(-1)[row].item(), where=" in row {}".format(row))
+        fail(who, "label", class_range(num_class, ignore_label), label.reshape(-1)[row].item(),
+             where=" in row {}".format(row))
     return label.astype(np.int64)
 
 
@@ -135,3 +139,27 @@ def extra(who, module):
     except ImportError as error:
         raise ImportError("{}: {} is missing, which `pip install mxloss[watch]` brings along".format(
             who, module.split(".")[0])) from error
+
+
+def class_range(num_class, ignore_label=None):
+    """What a label may be, in words."""
+    return "a whole number in [0, {}]{}".format(num_class - 1,
+                                                "" if ignore_label is None else " or {}".format(ignore_label))
+
+
+def class_type(who, num_class, dtype):
+    """`dtype` of labels, which has to tell `num_class` classes apart."""
+    exact = {"float16": 2 ** 11, "float32": 2 ** 24}.get(np.dtype(dtype).name, num_class)
+    if num_class > exact:
+        fail(who, "label", "of a type that can tell {} classes apart".format(num_class), np.dtype(dtype).name)
+    return dtype
+
+
+def probabilities(who, label, axis):
+    """Labels on the host that are the probabilities of the classes along `axis`: no one negative, their sum 1."""
+    total = label.astype(np.float64).sum(axis=axis)
+    tolerance = 1e-2 if label.dtype == np.float16 else 1e-4
+    wrong = ~((np.abs(total - 1) <= tolerance) & (label.min(axis=axis) >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(-1)))
+        fail(who, "label", "probabilities that sum to 1", float(total.reshape(-1)[row]), where=" in row {}".format(row))

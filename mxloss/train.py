@@ -8,10 +8,13 @@ Usage::
     for batch in train:
         values = mxloss.train_step(net, losses, trainer, batch)      # losses: a LossGroup
 """
+import weakref
+
 import mxnet as mx
 
 from . import _check
 from .estimator import batch as passes
+from .loss.center import class_labels
 
 
 def train_minibatch(module, batch, outputs=()):
@@ -28,7 +31,8 @@ def train_minibatch(module, batch, outputs=()):
         Dict of arrays by the names given. With several devices, the devices' parts one after the other.
 
     Raises:
-        ValueError: a name that is no output of the network; nothing has been trained then.
+        ValueError: a name that is no output of the network, a label that is no class of a center loss; nothing has
+            been trained then.
 
     Examples:
         >>> score = mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=1, name='fc')
@@ -42,11 +46,25 @@ def train_minibatch(module, batch, outputs=()):
     """
     names = [outputs] if isinstance(outputs, str) else outputs
     positions = {name: _position(module.output_names, name) for name in names}
+    _check_labels(module, batch)
     module.forward_backward(batch)
     passed = module.get_outputs()
     values = {name: passed[position].copy() for name, position in positions.items()}
     module.update()
     return values
+
+
+def _check_labels(module, batch):
+    """Refuse labels that are no class while Python sees them; what the symbol says is read once a module."""
+    if module not in _class_labels:
+        _class_labels[module] = class_labels(module.symbol)
+    labels = dict(zip([description.name for description in module.label_shapes or ()], batch.label or ()))
+    for name, rule in _class_labels[module]:
+        if name in labels:
+            _check.classes(rule["who"], labels[name].asnumpy(), rule["num_class"], rule["ignore_label"])
+
+
+_class_labels = weakref.WeakKeyDictionary()
 
 
 def _position(known, name):

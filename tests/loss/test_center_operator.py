@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mxloss
-from mxloss.loss.center import CenterLossOperator
+from mxloss.loss.center.operator import CenterLossOperator
 from tests.loss.center_reference import center_loss_loop, center_step_loop
 
 TOLERANCE = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-12}
