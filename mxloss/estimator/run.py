@@ -25,7 +25,7 @@ class Run(stock.EpochBegin, stock.BatchEnd):
     def __init__(self, epoch=0, batch=0, step=0):
         self.epoch, self.batch, self.step = epoch, batch, step
         self.last = None, None
-        self.whole = self.validated = False
+        self.whole = self.validated = self._begun = False
         self._counting = ()
 
     def take_over(self, handlers):
@@ -34,9 +34,10 @@ class Run(stock.EpochBegin, stock.BatchEnd):
                           if hasattr(handler, "current_epoch") or hasattr(handler, "current_batch")]
 
     def epoch_begin(self, estimator, *args, **kwargs):
-        """Go on to the next epoch, unless the run goes on inside of one."""
-        if self.whole:
+        """Go on to the next epoch, unless this is the one to start from."""
+        if self._begun:
             self.epoch, self.batch = self.epoch + 1, 0
+        self._begun = True
         self.whole = self.validated = False
         for handler in self._counting:
             for name, value in (("current_epoch", self.epoch), ("current_batch", self.step),

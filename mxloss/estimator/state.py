@@ -22,9 +22,11 @@ def collect(estimator):
         own = parameter.list_data()
         state = parameter.grad_req == "null"  # a state is not summed over devices: each has its own
         auxiliary = parameter.name in symbol.list_auxiliary_states() if graph else state
-        arrays[("aux:" if auxiliary else "arg:") + parameter.name] = own[0].as_in_context(mx.cpu())
+        whole = own[0].as_in_context(mx.cpu())
         if state and len(own) > 1:
             copies[key] = [array.asnumpy() for array in own]
+            whole = parameter._reduce()  # their mean, as MXNet saves it
+        arrays[("aux:" if auxiliary else "arg:") + parameter.name] = whole
     return arrays, {"names": names, "copies": copies, "trainer": _trainer_states(estimator.trainer)}, symbol
 
 

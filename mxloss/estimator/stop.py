@@ -40,7 +40,7 @@ def values(estimator):
 class StopHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
     """End the training where criteria say so, or at a signal: the epoch's validation and handlers still run.
 
-    Where batches are gathered for a step, that step is waited for.
+    Where batches are gathered for a step, that step is waited for. `Estimator.fit` makes one from its arguments.
 
     Args:
         estimator: whose training it is.
@@ -93,6 +93,7 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
 
     A checkpoint has the parameters of the network and of the losses, the trainer's states, what the metrics and the
     criteria have seen, and the place in the data. Inside an epoch it waits for the step of gathered batches.
+    `Estimator.fit` makes one from its arguments.
 
     Args:
         folder: `mxloss.checkpoint.Folder`.

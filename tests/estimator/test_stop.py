@@ -84,6 +84,16 @@ def test_without_a_reason_it_goes_to_the_end():
     assert estimator().fit(loader(8, 4), batches=3, stop=NotFinite())[:3] == ("end", 1, 0)
 
 
+def test_a_handler_that_ends_an_epoch_and_not_the_training_has_the_next_one_whole():
+    class Cut(stock.BatchEnd):
+        def batch_end(self, estimator, *args, **kwargs):
+            return estimator.run.last == (0, 1)
+
+    calls = Calls()
+    assert estimator().fit(loader(12, 3), epochs=2, event_handlers=[calls, Cut()])[:3] == ("end", 1, 3)
+    assert calls.seen == ["batch"] * 2 + ["epoch"] + ["batch"] * 4 + ["epoch", "train"]
+
+
 def test_a_loss_that_is_not_finite_stops_it_and_replaces_no_checkpoint(tmp_path):
     made, halve = falling(2)
     poison = Calls(lambda: made.net.p.set_data(mx.nd.array([[float("nan")]])))
