@@ -3,7 +3,8 @@
     MXLOSS_MNIST_DIR=../shared/mnist python benchmarks/metrics.py
 
 Contenders take turns within one process; each round of each is ended by `waitall`. The table gives the median over the
-rounds of the time relative to "no metric" in the same round, and the peak memory of each contender in a process of its own.
+rounds of the time relative to "no metric" in the same round, and the peak memory of each contender in a process of its
+own.
 """
 import argparse
 import gzip
@@ -39,7 +40,7 @@ def network():
 
 
 def digits(number):
-    """The first `number` training images of MNIST, (number, 1, 28, 28), and their labels; noise where there are none."""
+    """The first `number` training images of MNIST, (number, 1, 28, 28), and their labels; else noise."""
     folder = os.environ.get("MXLOSS_MNIST_DIR")
     if not folder:
         print("data: noise, for MXLOSS_MNIST_DIR is not set")
@@ -118,7 +119,7 @@ def trained(images, labels, batch_size):
     module = mx.mod.Module(network(), label_names=LABELS)
     module.bind(stream.provide_data, stream.provide_label)
     module.init_params(mx.init.Xavier())
-    module.init_optimizer(optimizer="sgd", optimizer_params={"learning_rate": 0.05, "momentum": 0.9})
+    module.init_optimizer(optimizer="sgd", optimizer_params={"learning_rate": 0.01, "momentum": 0.9})
     return module, stream
 
 

@@ -3,6 +3,7 @@
 A sentence says who complains, about which argument, what is allowed and what came:
 ``CenterLoss: `alpha` must be in [0, 1], got 1.5``.
 """
+import importlib
 import numbers
 
 import numpy as np
@@ -129,6 +130,15 @@ def classes(who, label, num_class, ignore_label=None):
         fail(who, "label", class_range(num_class, ignore_label), label.reshape(-1)[row].item(),
              where=" in row {}".format(row))
     return label.astype(np.int64)
+
+
+def extra(who, module):
+    """The imported `module`, which comes with an extra of this package."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError("{}: {} is missing, which `pip install mxloss[watch]` brings along".format(
+            who, module.split(".")[0])) from error
 
 
 def class_range(num_class, ignore_label=None):

@@ -34,6 +34,7 @@ class ArrayIter(mx.io.DataIter):
 
     Attributes:
         epoch: how often the data has been gone through, from 0.
+        num_batch: batches of an epoch.
 
     Raises:
         ValueError: arrays of different lengths, no sample at all, a label that is no class.
@@ -66,6 +67,7 @@ class ArrayIter(mx.io.DataIter):
         self._bounds = list(range(0, self.num_sample, batch_size)) + [self.num_sample]
         if len(self._bounds) > 2 and self._bounds[-1] - self._bounds[-2] < min_batch:
             del self._bounds[-2]
+        self.num_batch = len(self._bounds) - 1
         self.provide_data = self._describe(self._data)
         self.provide_label = self._describe(self._label)
         self.epoch = 0
@@ -92,9 +94,19 @@ class ArrayIter(mx.io.DataIter):
             self.reset()
         return self
 
+    def seek(self, epoch, batch=0):
+        """Go to a batch of an epoch, both from 0: what comes next is what comes there, however it was come to."""
+        epoch = _check.integer("ArrayIter", "epoch", epoch, low=0)
+        batch = _check.integer("ArrayIter", "batch", batch, low=0)
+        if batch > self.num_batch:
+            _check.fail("ArrayIter", "batch", "in [0, {}]".format(self.num_batch), batch)
+        self.epoch = epoch
+        self._start_epoch()
+        self._batch = batch
+
     def next(self):
         """The next batch, a `DataBatch` without padding."""
-        if self._batch == len(self._bounds) - 1:
+        if self._batch == self.num_batch:
             raise StopIteration
         begin, end = self._bounds[self._batch:self._batch + 2]
         self._batch += 1
@@ -146,9 +158,19 @@ class SharedLabelIter(mx.io.DataIter):
         label = self.base.provide_label[0]
         return [mx.io.DataDesc(name, label.shape, label.dtype, label.layout) for name in self._names]
 
+    @property
+    def num_batch(self):
+        """Batches of an epoch, None if the other iterator does not say."""
+        return getattr(self.base, "num_batch", None)
+
     def reset(self):
         """Start the other iterator again."""
         self.base.reset()
+
+    @property
+    def seek(self):
+        """What takes the other iterator to a batch of an epoch, where it has that."""
+        return self.base.seek
 
     def next(self):
         """The next batch, a `DataBatch` without padding."""

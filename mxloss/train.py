@@ -11,10 +11,9 @@ Usage::
 import weakref
 
 import mxnet as mx
-from mxnet import autograd, gluon
 
 from . import _check
-from .loss import LossGroup
+from .estimator import batch as passes
 from .loss.center import class_labels
 
 
@@ -101,26 +100,15 @@ def train_step(net, losses, trainer, batch):
         >>> train_step(net, losses, trainer, (data, label))['loss'].asnumpy()
         array([2. , 4.5], dtype=float32)
     """
-    data, label = (batch.data, batch.label) if isinstance(batch, mx.io.DataBatch) else batch
-    data, label = _as_list(data), _as_list(label)
-    devices, size = _devices(net), len(data[0])
+    devices = _devices(net)
+    size = len(passes.arrays(batch)[0][0])
     if size < len(devices):
         _check.fail("train_step", "batch", "at least {} samples, one for each device".format(len(devices)), size)
-    totals, parts = [], []
-    with autograd.record():
-        for inputs, labels in zip(_split(data, devices), _split(label, devices)):
-            outputs = net(*inputs)
-            if isinstance(losses, LossGroup):
-                total, part = losses(outputs, labels)
-            else:
-                total = losses(outputs, *labels)
-                part = {"loss": total}
-            totals.append(total)
-            parts.append(part)
-    autograd.backward(totals)
+    parts = passes.forward("train_step", net, losses, batch, devices)
+    passes.backward(parts)
     trainer.step(size)
-    return {name: mx.nd.concat(*[part[name].detach().as_in_context(devices[0]) for part in parts], dim=0)
-            for name in parts[0]}
+    return {name: mx.nd.concat(*[part.losses[name].detach().as_in_context(devices[0]) for part in parts], dim=0)
+            for name in parts[0].losses}
 
 
 def _devices(net):
@@ -128,15 +116,3 @@ def _devices(net):
     for parameter in net.collect_params().values():
         return parameter.list_ctx()
     return [mx.current_context()]
-
-
-def _split(arrays, devices):
-    """A list of arrays for each device."""
-    slices = [gluon.utils.split_and_load(array, devices, even_split=False) for array in arrays]
-    return list(zip(*slices)) if slices else [()] * len(devices)
-
-
-def _as_list(arrays):
-    if arrays is None:
-        return []
-    return list(arrays) if isinstance(arrays, (list, tuple)) else [arrays]

@@ -154,3 +154,48 @@ def test_the_least_batch_of_the_docstring_can_be_shared_out(devices):
     least = devices * (devices - 1) // 2 + 1
     for samples in range(least, least + 40):
         assert len(mx.executor_manager._split_input_slice(samples, [1] * devices)) == devices
+
+
+def rest(batches):
+    """What an iterator still gives, as lists of data and label."""
+    return [(batch.data[0].asnumpy().tolist(), batch.label[0].asnumpy().tolist()) for batch in batches]
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_seek_goes_where_an_iterator_that_was_run_through_comes_to(shuffle, share):
+    def make():
+        batches = ArrayIter(np.arange(14).reshape(7, 2), np.arange(7), 2, shuffle=shuffle, seed=3)
+        return SharedLabelIter(batches, ("a", "b")) if share else batches
+
+    run_through, sought = make(), make()
+    for _ in range(2):
+        rest(run_through)
+        run_through.reset()
+    run_through.next()
+    sought.next()
+    sought.seek(2, 1)
+    assert sought.num_batch == 4
+    expected = rest(run_through)
+    assert len(expected) == 3
+    assert rest(sought) == expected
+    run_through.reset()
+    sought.reset()
+    assert rest(sought) == rest(run_through)
+
+
+def test_seek_beyond_the_epoch_is_refused_and_changes_nothing():
+    batches = ArrayIter(np.zeros((7, 2)), np.arange(7), 2)
+    batches.next()
+    for place, text in (((0, 5), "ArrayIter: `batch` must be in [0, 4], got 5"),
+                        ((-1, 0), "ArrayIter: `epoch` must be a whole number >= 0, got -1")):
+        with pytest.raises(ValueError) as error:
+            batches.seek(*place)
+        assert str(error.value) == text
+    assert len(rest(batches)) == 3
+
+
+def test_a_shared_label_can_only_be_sought_where_its_base_can():
+    shared = SharedLabelIter(mx.io.NDArrayIter(np.zeros((4, 2)), np.arange(4), 2), "a")
+    assert not hasattr(shared, "seek")
+    assert shared.num_batch is None
