@@ -74,7 +74,7 @@ def _position(known, name):
     return _check.names("train_minibatch", "outputs", name, known)
 
 
-def train_step(net, losses, trainer, batch):
+def train_step(net, losses, trainer, batch, *, outputs=(), batch_size=None):
     """Train a Gluon network on one batch, and give the losses of that very pass.
 
     The batch is split over the devices that the network's parameters are on; the forward passes of all devices are
@@ -85,12 +85,16 @@ def train_step(net, losses, trainer, batch):
         losses: a `LossGroup`, or one loss block, called with what the network returns and the labels.
         trainer: `gluon.Trainer` of the parameters of the network and of the losses.
         batch: `mx.io.DataBatch`, or a pair of data and label, each an array or a list of them.
+        outputs: which outputs of the network to hand over beside the losses, by index or key.
+        batch_size: what the step is divided by; the samples of `batch` by default. With several workers it has to be
+            the same number on all of them, that of the samples of all.
 
     Returns:
-        Dict of the losses by name, each ``(batch,)``, times its weight; with one loss block, its name is 'loss'.
+        Dict of the losses by name, each ``(batch,)``, times its weight; with one loss block, its name is 'loss'. The
+        outputs that were asked for stand in it by their index or key.
 
     Raises:
-        ValueError: fewer samples than devices; nothing has been trained then.
+        ValueError: fewer samples than devices, or an output that is not there; no weight has moved then.
 
     Examples:
         >>> net, losses = mx.gluon.nn.Dense(1, in_units=2), mx.gluon.loss.L2Loss()
@@ -104,11 +108,15 @@ def train_step(net, losses, trainer, batch):
     size = len(passes.arrays(batch)[0][0])
     if size < len(devices):
         _check.fail("train_step", "batch", "at least {} samples, one for each device".format(len(devices)), size)
+    divisor = size if batch_size is None else _check.integer("train_step", "batch_size", batch_size, low=1)
     parts = passes.forward("train_step", net, losses, batch, devices)
+    named = passes.PartLosses(parts).named
+    for key in outputs:
+        _check.names("train_step", "outputs", [key], named[0][1])
     passes.backward(parts)
-    trainer.step(size)
-    return {name: mx.nd.concat(*[part.losses[name].detach().as_in_context(devices[0]) for part in parts], dim=0)
-            for name in parts[0].losses}
+    trainer.step(divisor)
+    return {name: mx.nd.concat(*[values[name].detach().as_in_context(devices[0]) for _, values in named], dim=0)
+            for name in [*parts[0].losses, *outputs]}
 
 
 def _devices(net):

@@ -125,3 +125,21 @@ def test_a_batch_smaller_than_the_devices_is_named_before_anything_is_trained():
     net, trainer = dense(3)
     with pytest.raises(ValueError, match=r"train_step: `batch` must be at least 3 samples, one for each device, got 2"):
         mxloss.train_step(net, gluon.loss.L2Loss(), trainer, (mx.nd.ones((2, 3)), mx.nd.ones((2, 2))))
+
+
+def test_outputs_are_handed_over_and_the_divisor_can_be_given(rng):
+    net, trainer = dense(2)
+    data, label = rng.randn(5, 3), rng.randn(5, 2)
+    values = mxloss.train_step(net, gluon.loss.L2Loss(), trainer, (mx.nd.array(data), mx.nd.array(label)),
+                               outputs=(0,), batch_size=20)
+    pred = data @ np.ones((3, 2))
+    np.testing.assert_allclose(values[0].asnumpy(), pred, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(net.weight.data(mx.cpu(1)).asnumpy(), 1 - 0.1 / 20 * ((pred - label) / 2).T @ data,
+                               rtol=1e-5)
+
+
+def test_an_output_that_gluon_does_not_give_is_named_before_any_weight_moves():
+    net, trainer = dense(1)
+    with pytest.raises(ValueError, match=r"train_step: `outputs` must be among 0, .*got 3"):
+        mxloss.train_step(net, gluon.loss.L2Loss(), trainer, (mx.nd.ones((4, 3)), mx.nd.ones((4, 2))), outputs=(3,))
+    np.testing.assert_array_equal(net.weight.data().asnumpy(), np.ones((2, 3)))
