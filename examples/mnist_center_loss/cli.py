@@ -13,11 +13,12 @@ import mxnet as mx
 import mxloss
 
 from . import data as images
-from . import measures, network, picture
+from . import gluon_training, measures, network, picture, training
 from .output import output_folder, write_text
 from .problem import Problem
 from .progress import DownloadBar
-from .training import CLIP, Interrupt, Record, Settings, smallest, train
+from .training import CLIP, Epochs, Interrupt, Record, Settings, smallest
+from .workers import connect, own_part
 
 PROGRAM = "python -m examples.mnist_center_loss"
 MODELS = (("softmax", "softmax alone"), ("center_loss", "softmax + center loss"))
@@ -69,6 +70,13 @@ def parse(arguments):
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--devices", type=_whole(1), metavar="N", help="train on cpu(0) to cpu(N-1) (default: 1)")
     where.add_argument("--gpus", type=_gpus, metavar="I,J", help="train on these GPUs")
+    add("--api", choices=("module", "gluon"), default="module", help="how to train (default: module)")
+    add("--center", choices=("operator", "block"),
+        help="the center loss: the registered operator, with centers of its own on each device, or the block, with one "
+        "set of centers on all devices and workers (default: operator on one device with --api module, else block)")
+    add("--kvstore", choices=("local", "device", "dist_sync"), default="device",
+        help="what adds up the gradients of several devices; dist_sync: of several workers too, which "
+        "python -m examples.mnist_center_loss.launch starts (default: device)")
     add("--epochs", type=_whole(1), metavar="N", help=_default_of("epochs"))
     add("--batch-size", type=_whole(1), metavar="N", help=_default_of("batch_size"))
     add("--lr", type=_number(0, low_open=True), default=0.05, metavar="X",
@@ -83,6 +91,8 @@ def parse(arguments):
     options = parser.parse_args(arguments)
     if options.data == "digits" and options.data_dir is not None:
         raise Problem("--data-dir names a folder with MNIST: use it with --data mnist or --data auto")
+    if options.api == "gluon" and options.center == "operator":
+        raise Problem("--center must be block with --api gluon, got operator")
     for name in ("data_dir", "out"):
         if getattr(options, name) == "":
             raise Problem("--{} must name a folder, got nothing".format(name.replace("_", "-")))
@@ -97,27 +107,39 @@ def run(options):
     """
     begin = time.monotonic()
     names = ["metrics.jsonl", "summary.json", "embedding.png"] + [name + "-symbol.json" for name, _ in MODELS]
-    with output_folder(options.out, names) as folder:
+    workers = connect(options.kvstore)
+    with output_folder(options.out, names) if workers.rank == 0 else contextlib.nullcontext() as folder:
         data = _load(options)
-        settings = _settings(options, data)
-        print(data, flush=True)
-        print("settings: network {}, {}, epochs {}, batch size {}, lr {:g}, wd {:g}, alpha {:g}, weight {:g}, "
-              "seed {}".format(options.network, " ".join(map(str, settings.contexts)), settings.epochs,
-                               settings.batch_size, settings.lr, settings.wd, options.alpha, options.weight,
-                               settings.seed), flush=True)
-        _remove_earlier(folder, names)
-        record = Record(folder / "metrics.jsonl", settings.epochs)
+        own = own_part(data, workers)
+        settings = _settings(options, own, workers)
+        if folder is not None:
+            print(data, flush=True)
+            print("settings: network {}, api {}, center {}, {} on {}, epochs {}, batch size {}, lr {:g}, wd {:g}, "
+                  "alpha {:g}, weight {:g}, seed {}".format(
+                      options.network, options.api, _center(options, settings),
+                      "1 worker" if workers.count == 1 else "each of {} workers".format(workers.count),
+                      " ".join(map(str, settings.contexts)), settings.epochs, settings.batch_size, settings.lr,
+                      settings.wd, options.alpha, options.weight, settings.seed), flush=True)
+            _remove_earlier(folder, names)
+        record = Record(folder and folder / "metrics.jsonl", settings.epochs)
         panels = []
         try:
-            for name, title in MODELS:
-                net, labels = _network(name, options, settings)
+            for number, (name, title) in enumerate(MODELS):
+                net, labels, center_loss = _network(name, options, settings)
+                train = gluon_training.train if options.api == "gluon" else training.train
+                more = {"network": options.network, "center_loss": center_loss} if options.api == "gluon" else {}
                 with Interrupt() as stop:
-                    arg_params, aux_params = train(name, net, labels, data, settings, folder, record, stop)
-                panels.append(_panel(title, net, arg_params, aux_params, data, settings.contexts[0]))
-            _write(folder, options, data, settings, panels, time.monotonic() - begin)
+                    arg_params, aux_params = train(name, net, labels, own, settings,
+                                                   Epochs(name, net, own, folder, record), stop,
+                                                   workers.store(number), **more)
+                if folder is not None:
+                    panels.append(_panel(title, net, arg_params, aux_params, data, settings.contexts[0]))
+            if folder is not None:
+                _write(folder, options, data, settings, panels, time.monotonic() - begin)
         except KeyboardInterrupt:
+            kept = _checkpoints(folder) if folder is not None else []
             raise KeyboardInterrupt("; the last full epoch of each model is kept in {}: {}".format(
-                folder, ", ".join(path.name for path in _checkpoints(folder)) or "there is none yet"))
+                folder, ", ".join(path.name for path in kept) or "there is none yet"))
 
 
 def _load(options):
@@ -129,7 +151,7 @@ def _load(options):
     return images.cut(data, options.train_size, options.test_size)
 
 
-def _settings(options, data):
+def _settings(options, data, workers):
     """How to train on `data`: what was not asked for is chosen here."""
     if options.gpus:
         contexts = [mx.gpu(number) for number in options.gpus]
@@ -137,18 +159,28 @@ def _settings(options, data):
         contexts = [mx.cpu(number) for number in range(options.devices or 1)]
     default = DEFAULTS[data.name]
     settings = Settings(options.epochs or default["epochs"], options.batch_size or default["batch_size"], options.lr,
-                        MOMENTUM, options.wd, options.seed, contexts)
+                        MOMENTUM, options.wd, options.seed, contexts, workers)
     for label in (data.train_label, data.test_label):
         smallest(len(label), settings.batch_size, len(contexts))
     return settings
 
 
+def _center(options, settings):
+    """By which door the center loss enters the network."""
+    alone = len(settings.contexts) == 1 and settings.workers.count == 1 and options.api == "module"
+    return options.center or ("operator" if alone else "block")
+
+
 def _network(name, options, settings):
-    """The network of a model, and its label variables."""
+    """The network of a model, its label variables, and its CenterLoss block or None."""
     if name == "softmax":
-        return network.softmax_alone(options.network), network.SOFTMAX_LABELS
-    return network.softmax_and_center(options.network, alpha=options.alpha, weight=options.weight,
-                                      batch_size=settings.batch_size), network.CENTER_LABELS
+        return network.softmax_alone(options.network), network.SOFTMAX_LABELS, None
+    if _center(options, settings) == "operator":
+        return network.softmax_and_center(options.network, alpha=options.alpha, weight=options.weight,
+                                          batch_size=settings.batch_size), network.CENTER_LABELS, None
+    center_loss = mxloss.CenterLoss(network.NUM_CLASS, 2, alpha=options.alpha, weight=options.weight,
+                                    prefix="center_loss_")
+    return network.softmax_and_block(options.network, center_loss), network.CENTER_LABELS, center_loss
 
 
 def _remove_earlier(folder, names):
@@ -182,7 +214,8 @@ def _write(folder, options, data, settings, panels, seconds):
         "test_size": len(data.test_label), "network": options.network,
         "devices": [str(context) for context in settings.contexts], "epochs": settings.epochs,
         "batch_size": settings.batch_size, "lr": settings.lr, "momentum": settings.momentum, "wd": settings.wd,
-        "clip_gradient": CLIP, "alpha": options.alpha, "weight": options.weight, "seed": settings.seed,
+        "clip_gradient": CLIP, "api": options.api, "center": _center(options, settings),
+        "workers": settings.workers.count, "alpha": options.alpha, "weight": options.weight, "seed": settings.seed,
         "centers": measures.CENTERS,
         "models": {name: panel.measures for (name, _), panel in zip(MODELS, panels)}, "seconds": round(seconds, 1),
         "mxloss": mxloss.__version__,

@@ -50,6 +50,13 @@ def softmax_and_center(network, *, alpha, weight, batch_size):
     return mx.symbol.Group([_softmax(embedding), mx.symbol.MakeLoss(center, name="center_loss")])
 
 
+def softmax_and_block(network, center_loss):
+    """Like `softmax_and_center`, with the block `center_loss`: one set of centers on all devices and workers."""
+    embedding = _embedding(network)
+    center = center_loss(embedding, mx.symbol.Variable("center_label"))
+    return mx.symbol.Group([_softmax(embedding), mx.symbol.MakeLoss(center, name="center_loss")])
+
+
 def without_heads(net):
     """What `net` makes of images: the 2-D ``embedding``, and the ten ``scores``, whose greatest is the answer."""
     layers = net.get_internals()

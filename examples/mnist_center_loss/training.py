@@ -16,6 +16,7 @@ import mxloss
 from .output import whole, write_text
 from .problem import Problem
 from .progress import EpochBar, is_terminal, text, values
+from .workers import Workers
 
 # The gradient of the center loss grows with the distance to the center: without a bound, small batches diverge.
 CLIP = 0.1
@@ -31,20 +32,59 @@ class Settings(NamedTuple):
     wd: float
     seed: int
     contexts: list
+    workers: Workers = Workers()
+
+    def optimizer_params(self, batches):
+        """What the optimizer `withcenters` is made with; an epoch has that many batches."""
+        return {"base": "sgd", "learning_rate": self.lr, "momentum": self.momentum, "wd": self.wd,
+                "clip_gradient": CLIP, "lr_scheduler": mx.lr_scheduler.CosineScheduler(
+                    self.epochs * batches, base_lr=self.lr, final_lr=self.lr / 100)}
 
 
-def train(name, net, label_names, data, settings, folder, record, stop):
-    """Train a network; its initial weights and the order of its batches depend on the seed alone.
+class Epochs:
+    """What is done at the end of each epoch of one network, whichever way it is trained.
 
     Args:
-        name: of the checkpoint.
+        name: of the network.
+        net: its Symbol.
+        data: a `DataSet`.
+        folder: where the checkpoint goes, or None for none.
+        record: a `Record`.
+    """
+
+    def __init__(self, name, net, data, folder, record):
+        self.name, self.net, self.data, self.record = name, net, data, record
+        self.keep = None if folder is None else Checkpoint(folder, name)
+        record.start()
+
+    def trained(self, epoch, arg_params, aux_params, losses):
+        """Record and keep a full epoch, which is the number `epoch` from 1."""
+        arrays = list(arg_params.values()) + list(aux_params.values())
+        if not all(np.isfinite(array.asnumpy()).all() for array in arrays):
+            raise diverged(self.name, "a weight is not finite after epoch {}".format(epoch))
+        self.record.add(epoch, self.name, "train", losses, len(self.data.train_label))
+        if self.keep:
+            self.keep(epoch, self.net, arg_params, aux_params)
+        self.record.start()
+
+    def tested(self, epoch, losses):
+        """Record the losses on the test images."""
+        self.record.add(epoch, self.name, "test", losses, len(self.data.test_label))
+        self.record.start()
+
+
+def train(name, net, label_names, data, settings, epochs, stop, store):
+    """Train a network with `Module`; its initial weights and the order of its batches depend on the seed alone.
+
+    Args:
+        name: of the network.
         net: a Symbol with the output ``softmax_output``.
         label_names: its label variables, each of which gets the labels.
         data: a `DataSet`.
         settings: `Settings`.
-        folder: where the checkpoint goes.
-        record: a `Record`.
+        epochs: `Epochs`.
         stop: an `Interrupt` that is on.
+        store: kvstore, or what it is called.
 
     Returns:
         The trained parameters and auxiliary states.
@@ -57,43 +97,26 @@ def train(name, net, label_names, data, settings, folder, record, stop):
     count = batch_count(len(data.train_label), settings.batch_size, len(settings.contexts))
     metric = mxloss.metric.from_symbol(net)
     bar = EpochBar(name, settings.epochs, count)
-    keep = Checkpoint(folder, name)
     module = mx.mod.Module(net, label_names=label_names, context=settings.contexts)
-
-    def end_of_training(epoch, symbol, arg_params, aux_params):
-        arrays = list(arg_params.values()) + list(aux_params.values())
-        if not all(np.isfinite(array.asnumpy()).all() for array in arrays):
-            raise _diverged(name, "a weight is not finite after epoch {}".format(epoch + 1))
-        record.add(epoch + 1, name, "train", values(metric), len(data.train_label))
-        keep(epoch + 1, symbol, arg_params, aux_params)
-        record.start()
-
-    def end_of_test(param):
-        record.add(param.epoch + 1, name, "test", values(param.eval_metric), len(data.test_label))
-        record.start()
-
     mx.random.seed(settings.seed)
-    record.start()
     try:
         module.fit(train_data, test_data, eval_metric=metric, num_epoch=settings.epochs,
-                   initializer=mx.init.Xavier(), kvstore="device",
-                   optimizer="sgd", optimizer_params={
-                       "learning_rate": settings.lr, "momentum": settings.momentum, "wd": settings.wd,
-                       "clip_gradient": CLIP,
-                       "lr_scheduler": mx.lr_scheduler.CosineScheduler(
-                           settings.epochs * count, base_lr=settings.lr, final_lr=settings.lr / 100)},
+                   initializer=mx.init.Xavier(), kvstore=store,
+                   optimizer="withcenters", optimizer_params=settings.optimizer_params(count),
                    batch_end_callback=[bar, stop], eval_batch_end_callback=stop,
-                   epoch_end_callback=end_of_training, eval_end_callback=end_of_test)
+                   epoch_end_callback=lambda epoch, _, *params: epochs.trained(epoch + 1, *params, values(metric)),
+                   eval_end_callback=lambda param: epochs.tested(param.epoch + 1, values(param.eval_metric)))
     except ValueError as error:
         if "must be finite" not in str(error):  # what the metrics say of a loss
             raise
-        raise _diverged(name, error) from error
+        raise diverged(name, error) from error
     finally:
         bar.close()
     return module.get_params()
 
 
-def _diverged(name, what):
+def diverged(name, what):
+    """The problem that a network has become useless."""
     return Problem("the training of {} diverged ({}): choose a smaller --lr or --weight".format(name, what))
 
 
@@ -177,7 +200,7 @@ class Record:
     """Writes a line per epoch, model and split to ``metrics.jsonl``, and prints it.
 
     Args:
-        path: the file.
+        path: the file, or None: then nothing is written or printed.
         epochs: how many epochs there will be.
         clock: seconds that only grow.
         terminal: whether a bar shows the training, so that its lines need not be printed.
@@ -195,6 +218,8 @@ class Record:
 
     def add(self, epoch, model, split, losses, samples):
         """Write the line of an epoch: its losses by name, and its speed since `start`."""
+        if self.path is None:
+            return
         speed = samples / max(self.clock() - self.started, 1e-9)
         row = {"epoch": epoch, "model": model, "split": split}
         row.update(losses)

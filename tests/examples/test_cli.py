@@ -144,7 +144,6 @@ def test_a_bad_argument_is_refused_in_one_line(capsys, arguments, words):
 ])
 def test_what_the_data_or_the_system_do_not_allow_is_refused_before_training(capsys, monkeypatch, arguments, words):
     monkeypatch.setattr(training, "train", lambda *arguments: pytest.fail("it must not train"))
-    monkeypatch.setattr(cli, "train", lambda *arguments: pytest.fail("it must not train"))
     assert words in refused(capsys, arguments)
 
 

@@ -39,7 +39,8 @@ def trained(name, data, folder, record, **changes):
     else:
         net, labels = network.softmax_and_center("mlp", **CENTER), network.CENTER_LABELS
     with Interrupt() as stop:
-        return net, training.train(name, net, labels, data, settings(**changes), folder, record, stop)
+        epochs = training.Epochs(name, net, data, folder, record)
+        return net, training.train(name, net, labels, data, settings(**changes), epochs, stop, "device")
 
 
 def test_both_models_start_from_the_same_weights(tmp_path, data, record):
@@ -226,9 +227,11 @@ def test_a_stop_in_the_third_epoch_leaves_the_second(tmp_path, data, record):
         stop.asked = len(record.lines) == 4  # two lines per epoch
         stop()
 
+    net = network.softmax_alone("mlp")
+    epochs = training.Epochs("softmax", net, data, tmp_path, record)
     with pytest.raises(KeyboardInterrupt):
-        training.train("softmax", network.softmax_alone("mlp"), network.SOFTMAX_LABELS, data, settings(epochs=5),
-                       tmp_path, record, stop_in_third_epoch)
+        training.train("softmax", net, network.SOFTMAX_LABELS, data, settings(epochs=5), epochs, stop_in_third_epoch,
+                       "device")
     (tmp_path / "metrics.jsonl").unlink()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["softmax-0002.params", "softmax-symbol.json"]
     mx.model.load_checkpoint(str(tmp_path / "softmax"), 2)
