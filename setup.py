@@ -19,6 +19,7 @@ setup(
     install_requires=["mxnet>=1.9.1,<2", "numpy<1.24"],
     extras_require={
         "examples": ["matplotlib>=3.7", "tqdm", "tensorboardX", "scikit-learn"],
+        "watch": ["tqdm", "tensorboardX"],
         "test": ["pytest", "hypothesis"],
         "dev": ["ruff"],
     },

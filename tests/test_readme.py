@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import mxloss
+from examples.mnist_center_loss import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,6 +40,11 @@ def test_make_targets_are_there(target):
 
 def test_every_public_name_stands_in_the_catalogue():
     catalogue = README[README.index("## Catalogue"):]
-    missing = [name for name in mxloss.__all__ if "`{}".format(name) not in catalogue
-               and "`mxloss.{}".format(name) not in catalogue]
-    assert not missing
+    assert [name for name in mxloss.__all__ if "`mxloss.{}`".format(name) not in catalogue] == []
+
+
+def test_the_commands_of_the_example_have_options_that_exist():
+    commands = re.findall(r"^python -m examples.mnist_center_loss (.*?)(?:  +#.*)?$", README, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        cli.parse(command.split())
