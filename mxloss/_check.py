@@ -80,7 +80,7 @@ def rank(who, name, shape, wanted, meaning):
 def shape(who, name, got, *wanted):
     """`got`, which has to be one of the shapes `wanted`."""
     if tuple(got) not in map(tuple, wanted):
-        fail(who, name, "of shape " + " or ".join(str(tuple(item)) for item in wanted), tuple(got))
+        fail(who, name, "of shape " + " or ".join(dict.fromkeys(str(tuple(item)) for item in wanted)), tuple(got))
     return tuple(got)
 
 

@@ -99,8 +99,8 @@ class MarginSoftmaxLoss(LossBlock):
         dtype: of the directions and of the losses, 'float32' or 'float64'.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it. Inside a graph that batch changes nothing, and who
-            reads an output of it gets MXNet's own error.
+        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
+            catches it, with MXNet's own error.
 
     Examples:
         >>> head = MarginSoftmaxLoss(2, 2, scale=2, m2=0, m3=0.5)

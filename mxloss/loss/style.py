@@ -69,6 +69,8 @@ class StyleLoss(LossBlock):
     def _check_arrays(self, who, feature, gram, sample_weight=None):
         if feature.ndim < 3:
             _check.fail(who, "feature", "(batch, channel, height, width)", feature.shape)
+        if feature.context.device_type == "cpu":  # MXNet's batch_dot has no float16 there
+            _check.dtype(who, "feature", feature.dtype, "float32", "float64")
         batch, channel = feature.shape[:2]
         _check.dtype(who, "gram", gram.dtype, feature.dtype)
         _check.shape(who, "gram", gram.shape, (batch, channel, channel), (1, channel, channel))

@@ -26,6 +26,16 @@ def boxes(rng, shape=(4, 3, 8), dtype="float64"):
     return [array.astype(dtype) for array in (pred, rng.randn(*shape) / 2, inside, rng.rand(*shape) * 2)]
 
 
+def box_inputs(rng, dtype):
+    """What the block takes, by name."""
+    return dict(zip(("pred", "label", "inside_weight", "outside_weight"), boxes(rng, dtype=dtype)))
+
+
+def box_loop(*arrays):
+    """One loss per sample at sigma 1.5."""
+    return smooth_l1_loop(*arrays, sigma=1.5).sum(axis=(1, 2))
+
+
 def test_golden_values_by_hand():
     pred, label = mx.nd.array([[0.2, 3.0], [-1.0, 0.5]]), mx.nd.array([[0.0, 1.0], [1.0, 0.5]])
     # near: 0.04 / 2 = 0.02; far: 2 - 0.5 = 1.5; far: 2 - 0.5 = 1.5; equal: 0

@@ -17,7 +17,7 @@ def module_of(loss, inputs, devices, parameters=None, lr=1.0, momentum=0.0):
     module = mx.mod.Module(net, data_names=names[:1], label_names=names[1:],
                            context=[mx.cpu(i) for i in range(devices)])
     describe = [mx.io.DataDesc(name, array.shape, array.dtype) for name, array in inputs.items()]
-    module.bind(describe[:1], describe[1:])
+    module.bind(describe[:1], describe[1:] or None)
     module.init_params(mx.init.Zero(), arg_params=parameters, allow_missing=True)
     module.init_optimizer(kvstore="device", optimizer="sgd",
                           optimizer_params={"learning_rate": lr, "momentum": momentum, "wd": 0.0})
