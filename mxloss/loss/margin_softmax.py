@@ -46,7 +46,7 @@ def margin_softmax_loss(cosine, label, *, scale=64.0, m1=1.0, m2=0.5, m3=0.0, ig
               k = \lfloor (m_1 \theta + m_2) / \pi \rfloor
 
     k makes the margin grow all the way to opposite directions, as SphereFace defines it; the other two papers have
-    k = 0. (1, 0.5, 0) is ArcFace, (1, 0, 0.35) CosFace and (4, 0, 0) SphereFace.
+    k = 0. (1, 0.5, 0) is ArcFace, (1, 0, 0.35) CosFace and (4, 0, 0) SphereFace, with s for the length of its features.
 
     Args:
         cosine: cosine of the angle between feature and class, ``(batch, num_class)``, array or symbol. Within 1e-7 of 1
