@@ -28,21 +28,22 @@ class Case:
         num_class: labels from here on are no class; None where there are no classes.
         excused: what does not apply, a dict of a test's name (without ``test_``) to the reason.
         tests: the file of the loss's own tests, where it is not ``test_<stem>.py``.
+        names: the public names of the file, where they are not ``<stem>_loss`` and its block.
     """
 
     def __init__(self, block, inputs=None, reference=None, bad=(), *, dtypes=None, parameters=None, num_class=None,
-                 excused=None, tests=None):
+                 excused=None, tests=None, names=None):
         self.block, self.inputs, self.reference, self.bad = block, inputs, reference, bad
         self.dtypes = dtypes or {"float16": 1e-2, "float32": 2e-5, "float64": 1e-9}
         self.parameters, self.num_class = parameters or (lambda rng: {}), num_class
-        self.excused, self.tests = excused or {}, tests
+        self.excused, self.tests, self.names = excused or {}, tests, names
 
 
 NO_WEIGHT = {"sample_weight_scales_each_sample": "outside_weight does that"}
 WEIGHT = ({"weight": -1}, r"`weight` must be a finite number >= 0, got -1")
 
 CASES = {
-    "center": Case(None, tests="test_center_operator.py"),
+    "center": Case(None, tests="test_center_operator.py", names=["center_loss"]),
     "content": Case(lambda weight: mxloss.ContentLoss(weight=weight), test_content.features, test_content.content_loop,
                     [WEIGHT]),
     "focal": Case(lambda weight: mxloss.FocalLoss(alpha=0.3, gamma=1.5, ignore_label=-1, weight=weight),

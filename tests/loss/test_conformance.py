@@ -28,7 +28,7 @@ def class_name(stem):
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_file_has_its_names_a_case_tests_and_a_row_in_the_catalogue(stem):
     assert stem in CASES, "{} has no case in tests/loss/cases.py".format(stem)
-    names = [stem + "_loss"] + ([class_name(stem)] if CASES[stem].block else [])
+    names = CASES[stem].names or [stem + "_loss", class_name(stem)]
     module = getattr(mxloss.loss, stem)
     tests = Path(__file__).parent / (CASES[stem].tests or "test_{}.py".format(stem))
     assert tests.exists(), "{} has no test file {}".format(stem, tests.name)
