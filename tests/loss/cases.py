@@ -39,7 +39,8 @@ class Case:
         self.excused, self.tests, self.names = excused or {}, tests, names
 
 
-NO_WEIGHT = {"sample_weight_scales_each_sample": "outside_weight does that"}
+NO_WEIGHT = dict.fromkeys(["sample_weight_scales_each_sample",
+                           "a_sample_weight_that_does_not_fit_is_refused_in_words"], "outside_weight does that")
 WEIGHT = ({"weight": -1}, r"`weight` must be a finite number >= 0, got -1")
 
 CASES = {
