@@ -6,6 +6,7 @@ A sentence says who complains, about which argument, what is allowed and what ca
 import importlib
 import numbers
 
+import mxnet as mx
 import numpy as np
 
 
@@ -82,11 +83,39 @@ def rank(who, name, shape, wanted, meaning):
     return tuple(shape)
 
 
-def shape(who, name, got, wanted):
-    """`got`, which has to be the shape `wanted`."""
-    if tuple(got) != tuple(wanted):
-        fail(who, name, "of shape {}".format(tuple(wanted)), tuple(got))
+def shape(who, name, got, *wanted):
+    """`got`, which has to be one of the shapes `wanted`."""
+    if tuple(got) not in map(tuple, wanted):
+        fail(who, name, "of shape " + " or ".join(dict.fromkeys(str(tuple(item)) for item in wanted)), tuple(got))
     return tuple(got)
+
+
+def dtype(who, name, got, *wanted):
+    """`got`, which has to be one of the types `wanted`."""
+    if np.dtype(got) not in map(np.dtype, wanted):
+        fail(who, name, "of dtype " + " or ".join(np.dtype(item).name for item in wanted), np.dtype(got).name)
+    return np.dtype(got)
+
+
+def axis(who, name, shape, value):
+    """`value`, an axis of the array `name`, counted from the front; it exists and is not the first."""
+    if not -len(shape) < value < len(shape) or value == 0:
+        fail(who, name, "an array with an axis {} behind the batch axis".format(value), tuple(shape))
+    return value % len(shape)
+
+
+def broadcastable(who, name, got, wanted):
+    """`got`, which has to have as many axes as `wanted`, each of the same length or of length 1."""
+    if len(got) != len(wanted) or any(a not in (1, b) for a, b in zip(got, wanted)):
+        fail(who, name, "of shape {}, or 1 along some axes".format(tuple(wanted)), tuple(got))
+    return tuple(got)
+
+
+def array(who, name, value):
+    """`value`, which has to be an NDArray, a Symbol or None."""
+    if value is not None and not isinstance(value, (mx.nd.NDArray, mx.sym.Symbol)):
+        fail(who, name, "an NDArray or a Symbol", value, TypeError)
+    return value
 
 
 def attribute(who, name, text, kind):
@@ -126,9 +155,10 @@ def classes(who, label, num_class, ignore_label=None):
     if ignore_label is not None:
         valid |= label == ignore_label
     if not valid.all():
-        row = int(np.argmin(valid.reshape(-1)))
-        fail(who, "label", class_range(num_class, ignore_label), label.reshape(-1)[row].item(),
-             where=" in row {}".format(row))
+        entry = int(np.argmin(valid.reshape(-1)))
+        row = np.unravel_index(entry, label.shape)
+        place = "in row {}".format(row[0]) if label.size == len(label) else "at {}".format(tuple(map(int, row)))
+        fail(who, "label", class_range(num_class, ignore_label), label.reshape(-1)[entry].item(), where=" " + place)
     return label.astype(np.int64)
 
 

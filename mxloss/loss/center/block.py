@@ -5,6 +5,7 @@ import mxnet as mx
 import numpy as np
 
 from ... import _check
+from ...functional import one_where
 from .operator import center_loss
 
 #: What marks a variable of a symbol, saved or not, as the centers of a CenterLoss: a JSON text with what the loss is.
@@ -237,7 +238,7 @@ class CenterLoss(mx.gluon.loss.Loss):
             valid = (number >= 0) * (number <= self._num_class - 1) * (F.floor(number) == number)
             if present is not None:
                 valid = F.maximum(valid, 1 - present)
-            number = number * _one_where(F, valid, "float64")
+            number = number * one_where(valid, "float64")
         if present is not None:
             number = F.where(present, number, F.zeros_like(number))
         return number, present
@@ -271,13 +272,8 @@ class CenterLoss(mx.gluon.loss.Loss):
         count = F.slice_axis(own, axis=1, begin=self._feature_size, end=self._feature_size + 1)
         one = F.ones_like(count) if present is None else F.cast(F.expand_dims(present, axis=1), dtype=self._dtype)
         if F is mx.sym:
-            one = one * _one_where(F, F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype)
+            one = one * one_where(F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype)
         statistic = F.BlockGrad(F.concat(self._alpha * (center - feature), one, dim=1))
         # MakeLoss takes no notice of what stands above it: no weight, no loss scale, and not that one column is used.
         rider = F.slice_axis(F.MakeLoss(own * statistic), axis=1, begin=0, end=1)
         return 0 * F.reshape(rider, shape=(-1,))
-
-
-def _one_where(F, valid, dtype):
-    """1 where `valid`, and otherwise an error of MXNet's that keeps all that depends on it from being computed."""
-    return F.take(F.ones(shape=(1,), dtype=dtype), 1 - valid, mode="raise")
