@@ -37,7 +37,8 @@ def test_every_file_has_its_names_a_case_tests_and_a_row_in_the_catalogue(stem):
         assert value is not None, "loss/{} has no {}".format(stem, name)
         assert getattr(mxloss.loss, name, None) is value, "{} is not exported by mxloss.loss".format(name)
         assert ">>> " in inspect.getdoc(value), "{} has no example".format(name)
-        assert re.search(r"^\|.*`(mxloss\.)?{}[`(]".format(name), README, re.M), "{} has no row in README's catalogue".format(name)
+        row = r"^\|.*`(mxloss\.)?{}[`(]".format(name)
+        assert re.search(row, README, re.M), "{} has no row in README's catalogue".format(name)
 
 
 def test_every_case_has_its_file():
