@@ -3,7 +3,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from mxloss.io import ArrayIter, SharedLabelIter
+from mxloss.io import ArrayIter, ItemWeightIter, SharedLabelIter
 
 
 def drain(batches):
@@ -199,3 +199,49 @@ def test_a_shared_label_can_only_be_sought_where_its_base_can():
     shared = SharedLabelIter(mx.io.NDArrayIter(np.zeros((4, 2)), np.arange(4), 2), "a")
     assert not hasattr(shared, "seek")
     assert shared.num_batch is None
+
+
+# --- ItemWeightIter ---------------------------------------------------------------------------------------------------
+
+def weighted(label, batch_size=4, **arguments):
+    base = mx.io.NDArrayIter(np.zeros((len(label), 2)), np.array(label), batch_size, label_name="label")
+    return ItemWeightIter(base, **dict({"label_name": "label", "name": "label_weight",
+                                                  "weight": lambda label: label != -1}, **arguments))
+
+
+def test_a_mean_over_the_batch_with_the_weights_is_the_mean_over_the_items():
+    label, loss = [3, -1, 0, 2, -1, -1, -1, 1], np.array([1., 9, 2, 3, 9, 9, 9, 5])
+    means = [(batch.label[1].asnumpy() * loss[4 * i:4 * i + 4]).mean() for i, batch in enumerate(weighted(label))]
+    np.testing.assert_allclose(means, [2, 5], rtol=1e-6)
+
+
+def test_what_is_counted_may_be_less_than_what_is_weighted():
+    batch = next(weighted([3, -1, 0, 2], per=lambda label: label > 0))
+    np.testing.assert_allclose(batch.label[1].asnumpy(), [2, 0, 2, 2])
+
+
+def test_a_batch_without_an_item_has_weight_zero():
+    assert not next(weighted([-1, -1, -1, -1])).label[1].asnumpy().any()
+
+
+def test_weights_of_two_labels_come_from_two_iterators_around_each_other():
+    once = weighted([3, -1, 0, 2])
+    twice = ItemWeightIter(once, "label", "object_weight", lambda label: label > 0)
+    assert [description.name for description in twice.provide_label] == ["label", "label_weight", "object_weight"]
+    for _ in range(2):
+        assert len(list(twice)) == 1
+        twice.reset()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"label_name": "digit"}, "ItemWeightIter: `label_name` must be among 'label', got 'digit'"),
+    ({"name": "label"}, r"ItemWeightIter: `name` must be one name or several different ones, got \['label', 'label'\]"),
+])
+def test_names_that_do_not_fit_are_refused_in_words(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        weighted([0, 1, 2, 3], **arguments)
+
+
+def test_weights_of_another_shape_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"ItemWeightIter: `weight` must be of shape \(4,\), got \(2,\)"):
+        next(weighted([0, 1, 2, 3], weight=lambda label: label[:2]))

@@ -8,7 +8,7 @@ import mxloss
 
 from .network import NUM_CLASS
 from .progress import EpochBar, values
-from .training import batch_count, batches, diverged
+from .training import batch_count, batches, watched
 
 
 def lenet():
@@ -66,7 +66,7 @@ def train(name, net, label_names, data, settings, epochs, stop, store, *, networ
                             update_on_kvstore=None if isinstance(store, str) else False)
     divisor = train_data.provide_data[0].shape[0] * settings.workers.count  # as Module has it
     metric, bar = _metric(losses), EpochBar(name, settings.epochs, count)
-    try:
+    with watched(name, bar):
         for epoch in range(settings.epochs):
             metric.reset()
             for number, batch in enumerate(train_data):
@@ -81,12 +81,6 @@ def train(name, net, label_names, data, settings, epochs, stop, store, *, networ
                 _update(metric, batch.label[0], _evaluate(block, losses, batch, settings.contexts[0]))
                 stop()
             epochs.tested(epoch + 1, values(metric))
-    except ValueError as error:
-        if "must be finite" not in str(error):  # what the metrics say of a loss
-            raise
-        raise diverged(name, error) from error
-    finally:
-        bar.close()
     return arg_params, aux_params
 
 

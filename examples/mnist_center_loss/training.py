@@ -99,20 +99,27 @@ def train(name, net, label_names, data, settings, epochs, stop, store):
     bar = EpochBar(name, settings.epochs, count)
     module = mx.mod.Module(net, label_names=label_names, context=settings.contexts)
     mx.random.seed(settings.seed)
-    try:
+    with watched(name, bar):
         module.fit(train_data, test_data, eval_metric=metric, num_epoch=settings.epochs,
                    initializer=mx.init.Xavier(), kvstore=store,
                    optimizer="withcenters", optimizer_params=settings.optimizer_params(count),
                    batch_end_callback=[bar, stop], eval_batch_end_callback=stop,
                    epoch_end_callback=lambda epoch, _, *params: epochs.trained(epoch + 1, *params, values(metric)),
                    eval_end_callback=lambda param: epochs.tested(param.epoch + 1, values(param.eval_metric)))
+    return module.get_params()
+
+
+@contextlib.contextmanager
+def watched(name, bar):
+    """Take the bar away at the end, and tell what it means that a metric finds a loss not finite."""
+    try:
+        yield
     except ValueError as error:
         if "must be finite" not in str(error):  # what the metrics say of a loss
             raise
         raise diverged(name, error) from error
     finally:
         bar.close()
-    return module.get_params()
 
 
 def diverged(name, what):
