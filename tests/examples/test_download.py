@@ -49,7 +49,7 @@ def test_time_is_bounded_over_all_mirrors_and_files(server, ways):
     start = time.monotonic()
     with pytest.raises(NotDownloaded, match="the 2 seconds for it are over"):
         fetched(server, *ways)
-    assert 1.9 < time.monotonic() - start < 3
+    assert 1.9 < time.monotonic() - start < 8
 
 
 def test_the_bound_is_below_15_seconds_and_leaves_each_mirror_its_turn():
