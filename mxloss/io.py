@@ -226,9 +226,19 @@ class ItemWeightIter(mx.io.DataIter):
         label = self.base.provide_label[self._index]
         return list(self.base.provide_label) + [mx.io.DataDesc(self._name, label.shape, np.float32, label.layout)]
 
+    @property
+    def num_batch(self):
+        """Batches of an epoch, None if the other iterator does not say."""
+        return getattr(self.base, "num_batch", None)
+
     def reset(self):
         """Start the other iterator again."""
         self.base.reset()
+
+    @property
+    def seek(self):
+        """What takes the other iterator to a batch of an epoch, where it has that."""
+        return self.base.seek
 
     def next(self):
         """The next batch with one label more, a `DataBatch`."""
