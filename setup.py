@@ -18,7 +18,7 @@ setup(
     python_requires=">=3.8,<3.12",
     install_requires=["mxnet>=1.9.1,<2", "numpy<1.24"],
     extras_require={
-        "examples": ["matplotlib", "tqdm", "tensorboardX", "scikit-learn"],
+        "examples": ["matplotlib>=3.7", "tqdm", "tensorboardX", "scikit-learn"],
         "watch": ["tqdm", "tensorboardX"],
         "test": ["pytest", "hypothesis"],
         "dev": ["ruff"],

@@ -6,12 +6,18 @@ A sentence says who complains, about which argument, what is allowed and what ca
 import importlib
 import numbers
 
+import mxnet as mx
 import numpy as np
 
 
 def fail(who, name, allowed, got, kind=ValueError, *, where=""):
     """Raise `kind` with the one sentence of this package; `where` tells in which place of the argument it came."""
-    raise kind("{}: `{}` must be {}, got {}{}".format(who, name, allowed, _shown(got), where))
+    raise kind(sentence(who, name, allowed, _shown(got)) + where)
+
+
+def sentence(who, name, allowed, got):
+    """The one sentence of this package, for a graph or a saved network that has to carry it."""
+    return "{}: `{}` must be {}, got {}".format(who, name, allowed, got)
 
 
 def _shown(value, limit=120):
@@ -77,11 +83,39 @@ def rank(who, name, shape, wanted, meaning):
     return tuple(shape)
 
 
-def shape(who, name, got, wanted):
-    """`got`, which has to be the shape `wanted`."""
-    if tuple(got) != tuple(wanted):
-        fail(who, name, "of shape {}".format(tuple(wanted)), tuple(got))
+def shape(who, name, got, *wanted):
+    """`got`, which has to be one of the shapes `wanted`."""
+    if tuple(got) not in map(tuple, wanted):
+        fail(who, name, "of shape " + " or ".join(dict.fromkeys(str(tuple(item)) for item in wanted)), tuple(got))
     return tuple(got)
+
+
+def dtype(who, name, got, *wanted):
+    """`got`, which has to be one of the types `wanted`."""
+    if np.dtype(got) not in map(np.dtype, wanted):
+        fail(who, name, "of dtype " + " or ".join(np.dtype(item).name for item in wanted), np.dtype(got).name)
+    return np.dtype(got)
+
+
+def axis(who, name, shape, value):
+    """`value`, an axis of the array `name`, counted from the front; it exists and is not the first."""
+    if not -len(shape) < value < len(shape) or value == 0:
+        fail(who, name, "an array with an axis {} behind the batch axis".format(value), tuple(shape))
+    return value % len(shape)
+
+
+def broadcastable(who, name, got, wanted):
+    """`got`, which has to have as many axes as `wanted`, each of the same length or of length 1."""
+    if len(got) != len(wanted) or any(a not in (1, b) for a, b in zip(got, wanted)):
+        fail(who, name, "of shape {}, or 1 along some axes".format(tuple(wanted)), tuple(got))
+    return tuple(got)
+
+
+def array(who, name, value):
+    """`value`, which has to be an NDArray, a Symbol or None."""
+    if value is not None and not isinstance(value, (mx.nd.NDArray, mx.sym.Symbol)):
+        fail(who, name, "an NDArray or a Symbol", value, TypeError)
+    return value
 
 
 def attribute(who, name, text, kind):
@@ -101,7 +135,7 @@ def attributes(who, given, known, required):
         if name not in known:
             raise ValueError("{}: unknown attribute `{}`, known are {}{}".format(
                 who, name, ", ".join("`{}`".format(item) for item in known),
-                "; arrays are given by position" if "NDArray" in given[name] else ""))
+                "; arrays are given by position" if "NDArray" in str(given[name]) else ""))
     for name in required:
         if name not in given:
             raise ValueError("{}: attribute `{}` is missing".format(who, name))
@@ -121,10 +155,10 @@ def classes(who, label, num_class, ignore_label=None):
     if ignore_label is not None:
         valid |= label == ignore_label
     if not valid.all():
-        row = int(np.argmin(valid.reshape(-1)))
-        fail(who, "label", "a whole number in [0, {}]{}".format(
-            num_class - 1, "" if ignore_label is None else " or {}".format(ignore_label)),
-             label.reshape(-1)[row].item(), where=" in row {}".format(row))
+        entry = int(np.argmin(valid.reshape(-1)))
+        row = np.unravel_index(entry, label.shape)
+        place = "in row {}".format(row[0]) if label.size == len(label) else "at {}".format(tuple(map(int, row)))
+        fail(who, "label", class_range(num_class, ignore_label), label.reshape(-1)[entry].item(), where=" " + place)
     return label.astype(np.int64)
 
 
@@ -135,3 +169,27 @@ def extra(who, module):
     except ImportError as error:
         raise ImportError("{}: {} is missing, which `pip install mxloss[watch]` brings along".format(
             who, module.split(".")[0])) from error
+
+
+def class_range(num_class, ignore_label=None):
+    """What a label may be, in words."""
+    return "a whole number in [0, {}]{}".format(num_class - 1,
+                                                "" if ignore_label is None else " or {}".format(ignore_label))
+
+
+def class_type(who, num_class, dtype):
+    """`dtype` of labels, which has to tell `num_class` classes apart."""
+    exact = {"float16": 2 ** 11, "float32": 2 ** 24}.get(np.dtype(dtype).name, num_class)
+    if num_class > exact:
+        fail(who, "label", "of a type that can tell {} classes apart".format(num_class), np.dtype(dtype).name)
+    return dtype
+
+
+def probabilities(who, label, axis):
+    """Labels on the host that are the probabilities of the classes along `axis`: no one negative, their sum 1."""
+    total = label.astype(np.float64).sum(axis=axis)
+    tolerance = 1e-2 if label.dtype == np.float16 else 1e-4
+    wrong = ~((np.abs(total - 1) <= tolerance) & (label.min(axis=axis) >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong.reshape(-1)))
+        fail(who, "label", "probabilities that sum to 1", float(total.reshape(-1)[row]), where=" in row {}".format(row))

@@ -8,18 +8,21 @@ Usage::
 """
 import time
 
+import mxnet as mx
+
 from . import _check
 from .operator import explained
 from .watch import Board, Progress, Records, Speed, learning_rate
 
 
 def wait_for_outputs(module):
-    """Wait for every output of the batch that a module was given last.
+    """Wait for all that a module has to do, the outputs of its last batch included.
 
     Raises:
         ValueError: what an operator of this package found wrong in a batch.
     """
     with explained():
+        mx.nd.waitall()  # who reads first takes an error away, also from what is queued behind it and would then run
         for outputs in module.get_outputs(merge_multi_context=False):
             for output in outputs if isinstance(outputs, list) else [outputs]:
                 output.wait_to_read()

@@ -12,6 +12,7 @@ import mxnet as mx
 import numpy as np
 
 from . import _check
+from .functional import item_weight
 
 
 class ArrayIter(mx.io.DataIter):
@@ -29,7 +30,8 @@ class ArrayIter(mx.io.DataIter):
         label_name: what the network calls `label`, or a tuple of names for the one column.
         num_class: if given, each label has to be a whole number in [0, num_class - 1].
         ignore_label: one more label that is allowed beside the classes.
-        min_batch: a remainder smaller than this joins the batch before it. `Module` needs a sample for each device.
+        min_batch: a remainder smaller than this joins the batch before it. `Module` needs a sample for each device,
+            and by its rounding can always share out n (n - 1) / 2 + 1 samples to n devices, not always fewer.
 
     Attributes:
         epoch: how often the data has been gone through, from 0.
@@ -86,6 +88,12 @@ class ArrayIter(mx.io.DataIter):
         if self._batch:
             self.epoch += 1
             self._start_epoch()
+
+    def __iter__(self):
+        """Itself, at the start of the next epoch where this one is over: a second ``for`` needs no `reset`."""
+        if self._batch == len(self._bounds) - 1:
+            self.reset()
+        return self
 
     def seek(self, epoch, batch=0):
         """Go to a batch of an epoch, both from 0: what comes next is what comes there, however it was come to."""
@@ -175,6 +183,70 @@ class SharedLabelIter(mx.io.DataIter):
         _check_classes("SharedLabelIter", [label], self._num_class, self._ignore_label)
         index = batch.index if batch.index is None else batch.index[:len(label)]
         return mx.io.DataBatch(data, [label] * len(self._names), pad=0, index=index)
+
+
+class ItemWeightIter(mx.io.DataIter):
+    """Adds to each batch the weights that make a mean over the batch a mean over its items.
+
+    They are taken over the whole batch, before `Module` cuts it for its devices; see `mxloss.functional.item_weight`.
+    On several machines each one divides by its own items.
+
+    Args:
+        base: an iterator with labels.
+        label_name: which of its labels tells what the items are.
+        name: what the network calls the weights; they have the shape of that label and the type float32.
+        weight: function of that label, a NumPy array, that returns the weight of each item, 0 for what is none.
+        per: function of that label whose non-zero entries are counted instead; None for those of `weight`.
+
+    Raises:
+        ValueError: `base` has no such label, or has one called `name` already.
+
+    Examples:
+        >>> base = mx.io.NDArrayIter(np.zeros((4, 2)), np.array([3, -1, 0, 2]), 4, label_name='label')
+        >>> batches = ItemWeightIter(base, 'label', 'label_weight', lambda label: label != -1)
+        >>> next(batches).label[1].asnumpy()
+        array([1.3333334, 0. , 1.3333334, 1.3333334], dtype=float32)
+    """
+
+    def __init__(self, base, label_name, name, weight, per=None):
+        super().__init__(base.batch_size)
+        known = [description[0] for description in base.provide_label]
+        self.base, self._weight, self._per = base, weight, per
+        self._index = known.index(_check.names("ItemWeightIter", "label_name", label_name, known)[0])
+        self._name = _unique("ItemWeightIter", "name", known + [name])[-1]
+
+    @property
+    def provide_data(self):
+        """What the other iterator provides."""
+        return self.base.provide_data
+
+    @property
+    def provide_label(self):
+        """The other iterator's labels and the weights."""
+        label = self.base.provide_label[self._index]
+        return list(self.base.provide_label) + [mx.io.DataDesc(self._name, label.shape, np.float32, label.layout)]
+
+    @property
+    def num_batch(self):
+        """Batches of an epoch, None if the other iterator does not say."""
+        return getattr(self.base, "num_batch", None)
+
+    def reset(self):
+        """Start the other iterator again."""
+        self.base.reset()
+
+    @property
+    def seek(self):
+        """What takes the other iterator to a batch of an epoch, where it has that."""
+        return self.base.seek
+
+    def next(self):
+        """The next batch with one label more, a `DataBatch`."""
+        batch = self.base.next()
+        label = batch.label[self._index].asnumpy()
+        weight = item_weight(np.asarray(self._weight(label)), self._per and self._per(label))
+        _check.shape("ItemWeightIter", "weight", weight.shape, label.shape)
+        return mx.io.DataBatch(batch.data, batch.label + [mx.nd.array(weight)], pad=batch.pad, index=batch.index)
 
 
 def _columns(what, arrays, name):

@@ -20,6 +20,7 @@ attribute over as text, and reports an error of `forward` or `backward` to the r
 it, and `explained` gives an error its words back.
 """
 import contextlib
+import functools
 import inspect
 import os
 
@@ -28,6 +29,7 @@ import mxnet as mx
 from . import _check
 
 _kept_errors = []
+_with_states = set()  # names of operators that keep auxiliary states
 
 
 def register(name):
@@ -66,6 +68,30 @@ def _create(name, prop_class, texts):
     return prop
 
 
+def _keep_passes_apart(forward):
+    """Let a pass of evaluation wait for one of training that is still under way, and the other way round.
+
+    An executor has one flag for all of its passes, which the next pass sets before the last one has run: a step in
+    training would leave the states as they are, one in evaluation would move them.
+    """
+    @functools.wraps(forward)
+    def forward_apart(executor, is_train=False, **arrays):
+        if "_keeps_states" not in executor.__dict__:
+            attributes = executor._symbol.attr_dict().values()
+            executor._keeps_states = any(of_node.get("op_type") in _with_states for of_node in attributes)
+        if executor._keeps_states and executor.__dict__.get("_last_is_train", is_train) != is_train:
+            with explained():
+                for output in executor.outputs:
+                    output.wait_to_read()
+        executor._last_is_train = is_train
+        return forward(executor, is_train, **arrays)
+    return forward_apart
+
+
+if not hasattr(mx.executor.Executor.forward, "__wrapped__"):
+    mx.executor.Executor.forward = _keep_passes_apart(mx.executor.Executor.forward)
+
+
 class _Refused(mx.operator.CustomOpProp):
     """Stands in for a property that could not be made: `list_arguments` is the first call that may raise."""
 
@@ -81,6 +107,7 @@ def _refuse_mirroring(name, prop, texts):
     """Mirroring runs forward twice per training batch, and so would move auxiliary states twice."""
     if not prop.list_auxiliary_states():
         return
+    _with_states.add(name)
     if texts.get("__force_mirroring__", "").lower() in ("true", "1"):
         _check.fail(name, "force_mirroring", "off: it runs the operator twice a batch", True)
     infer_shape = prop.infer_shape

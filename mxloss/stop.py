@@ -254,10 +254,10 @@ class Judge:
 
         Args:
             epoch, batch: of the last batch.
-            values: dicts of values by 'train' and 'validation'.
+            values: dicts of values by 'train' and 'validation'; the latter only if there was a validation.
         """
         outcomes = [_outcome(criterion, values[criterion.data], epoch, batch)
-                    for criterion in self.criteria if not criterion.batches]
+                    for criterion in self.criteria if not criterion.batches and criterion.data in values]
         return next((outcome for outcome in outcomes if outcome), None)
 
     def state(self):

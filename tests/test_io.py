@@ -3,7 +3,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from mxloss.io import ArrayIter, SharedLabelIter
+from mxloss.io import ArrayIter, ItemWeightIter, SharedLabelIter
 
 
 def drain(batches):
@@ -38,6 +38,21 @@ def test_orders_differ_between_epochs_and_repeat_with_the_seed():
         return orders
     assert epochs(3) == epochs(3)
     assert len(set(epochs(3) + epochs(4))) == 4
+
+
+def test_a_second_for_takes_the_next_epoch_without_a_reset():
+    batches = ArrayIter(np.zeros((50, 1)), np.arange(50), 20, shuffle=True)
+    first, second = drain(batches), drain(batches)
+    assert batches.epoch == 1
+    assert len(first) == len(second) == 3
+    assert list(first[0][1]) != list(second[0][1])
+
+
+def test_a_for_that_was_left_early_goes_on_where_it_was():
+    batches = ArrayIter(np.zeros((5, 1)), np.arange(5), 2)
+    for _ in batches:
+        break
+    assert [list(labels) for _, labels in drain(batches)] == [[2, 3], [4]]
 
 
 def test_reset_before_the_first_batch_changes_nothing():
@@ -134,6 +149,13 @@ def test_an_iterator_with_two_labels_cannot_share_one():
         SharedLabelIter(base, "softmax_label")
 
 
+@pytest.mark.parametrize("devices", [2, 3, 4, 5, 8])
+def test_the_least_batch_of_the_docstring_can_be_shared_out(devices):
+    least = devices * (devices - 1) // 2 + 1
+    for samples in range(least, least + 40):
+        assert len(mx.executor_manager._split_input_slice(samples, [1] * devices)) == devices
+
+
 def rest(batches):
     """What an iterator still gives, as lists of data and label."""
     return [(batch.data[0].asnumpy().tolist(), batch.label[0].asnumpy().tolist()) for batch in batches]
@@ -177,3 +199,49 @@ def test_a_shared_label_can_only_be_sought_where_its_base_can():
     shared = SharedLabelIter(mx.io.NDArrayIter(np.zeros((4, 2)), np.arange(4), 2), "a")
     assert not hasattr(shared, "seek")
     assert shared.num_batch is None
+
+
+# --- ItemWeightIter ---------------------------------------------------------------------------------------------------
+
+def weighted(label, batch_size=4, **arguments):
+    base = mx.io.NDArrayIter(np.zeros((len(label), 2)), np.array(label), batch_size, label_name="label")
+    return ItemWeightIter(base, **dict({"label_name": "label", "name": "label_weight",
+                                                  "weight": lambda label: label != -1}, **arguments))
+
+
+def test_a_mean_over_the_batch_with_the_weights_is_the_mean_over_the_items():
+    label, loss = [3, -1, 0, 2, -1, -1, -1, 1], np.array([1., 9, 2, 3, 9, 9, 9, 5])
+    means = [(batch.label[1].asnumpy() * loss[4 * i:4 * i + 4]).mean() for i, batch in enumerate(weighted(label))]
+    np.testing.assert_allclose(means, [2, 5], rtol=1e-6)
+
+
+def test_what_is_counted_may_be_less_than_what_is_weighted():
+    batch = next(weighted([3, -1, 0, 2], per=lambda label: label > 0))
+    np.testing.assert_allclose(batch.label[1].asnumpy(), [2, 0, 2, 2])
+
+
+def test_a_batch_without_an_item_has_weight_zero():
+    assert not next(weighted([-1, -1, -1, -1])).label[1].asnumpy().any()
+
+
+def test_weights_of_two_labels_come_from_two_iterators_around_each_other():
+    once = weighted([3, -1, 0, 2])
+    twice = ItemWeightIter(once, "label", "object_weight", lambda label: label > 0)
+    assert [description.name for description in twice.provide_label] == ["label", "label_weight", "object_weight"]
+    for _ in range(2):
+        assert len(list(twice)) == 1
+        twice.reset()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"label_name": "digit"}, "ItemWeightIter: `label_name` must be among 'label', got 'digit'"),
+    ({"name": "label"}, r"ItemWeightIter: `name` must be one name or several different ones, got \['label', 'label'\]"),
+])
+def test_names_that_do_not_fit_are_refused_in_words(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        weighted([0, 1, 2, 3], **arguments)
+
+
+def test_weights_of_another_shape_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"ItemWeightIter: `weight` must be of shape \(4,\), got \(2,\)"):
+        next(weighted([0, 1, 2, 3], weight=lambda label: label[:2]))

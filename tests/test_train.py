@@ -48,6 +48,34 @@ def test_an_output_that_is_not_there_is_named_before_anything_is_trained(rng):
     np.testing.assert_array_equal(module.get_params()[0]["fc_weight"].asnumpy(), np.ones((1, 3)))
 
 
+def by_operator(feature, label):
+    return mx.sym.Custom(feature, label, num_class=3, op_type="centerloss", name="center")
+
+
+def by_block(feature, label):
+    return mxloss.CenterLoss(num_class=3, feature_size=2, prefix="center_")(feature, label)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("door", [by_operator, by_block])
+def test_a_label_that_is_no_class_is_named_before_anything_is_trained(door, devices):
+    feature = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2, name="fc")
+    module = mx.mod.Module(mx.sym.MakeLoss(door(feature, mx.sym.var("digit")), name="center_loss"),
+                           label_names=["digit"], context=[mx.cpu(i) for i in range(devices)])
+    module.bind([("data", (4, 3))], [("digit", (4,))])
+    module.init_params(mx.init.One())
+    module.init_optimizer(kvstore="device", optimizer="withcenters", optimizer_params={"base": "sgd"})
+    before = [{name: array.asnumpy() for name, array in arrays.items()} for arrays in module.get_params()]
+    bad = mx.io.DataBatch([mx.nd.ones((4, 3))], [mx.nd.array([0, 1, 7, 2])])
+    with pytest.raises(ValueError, match=r"`label` must be a whole number in \[0, 2\], got 7.0 in row 2"):
+        mxloss.train_minibatch(module, bad, "center_loss")
+    for arrays, kept in zip(module.get_params(), before):
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array.asnumpy(), kept[name])
+    good = mx.io.DataBatch([mx.nd.ones((4, 3))], [mx.nd.array([0, 1, 1, 2])])
+    assert np.isfinite(mxloss.train_minibatch(module, good, "center_loss")["center_loss"].asnumpy()).all()
+
+
 def dense(devices):
     net = gluon.nn.Dense(2, in_units=3, use_bias=False)
     net.initialize(mx.init.One(), ctx=[mx.cpu(i) for i in range(devices)])
@@ -97,3 +125,21 @@ def test_a_batch_smaller_than_the_devices_is_named_before_anything_is_trained():
     net, trainer = dense(3)
     with pytest.raises(ValueError, match=r"train_step: `batch` must be at least 3 samples, one for each device, got 2"):
         mxloss.train_step(net, gluon.loss.L2Loss(), trainer, (mx.nd.ones((2, 3)), mx.nd.ones((2, 2))))
+
+
+def test_outputs_are_handed_over_and_the_divisor_can_be_given(rng):
+    net, trainer = dense(2)
+    data, label = rng.randn(5, 3), rng.randn(5, 2)
+    values = mxloss.train_step(net, gluon.loss.L2Loss(), trainer, (mx.nd.array(data), mx.nd.array(label)),
+                               outputs=(0,), batch_size=20)
+    pred = data @ np.ones((3, 2))
+    np.testing.assert_allclose(values[0].asnumpy(), pred, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(net.weight.data(mx.cpu(1)).asnumpy(), 1 - 0.1 / 20 * ((pred - label) / 2).T @ data,
+                               rtol=1e-5)
+
+
+def test_an_output_that_gluon_does_not_give_is_named_before_any_weight_moves():
+    net, trainer = dense(1)
+    with pytest.raises(ValueError, match=r"train_step: `outputs` must be among 0, .*got 3"):
+        mxloss.train_step(net, gluon.loss.L2Loss(), trainer, (mx.nd.ones((4, 3)), mx.nd.ones((4, 2))), outputs=(3,))
+    np.testing.assert_array_equal(net.weight.data().asnumpy(), np.ones((2, 3)))

@@ -1,7 +1,9 @@
 """Several named losses over the outputs of one network."""
 from mxnet import gluon
+from mxnet.ndarray import NDArray
 
 from .. import _check
+from .penalty import Penalized
 
 
 class LossGroup(gluon.Block):
@@ -16,9 +18,12 @@ class LossGroup(gluon.Block):
         labels: dict that says which label a loss is called with, an index or a key, or None for a loss without a
             label; the first label where nothing is said.
         weights: dict of finite numbers by name; 1 where nothing is said.
+        penalties: names of penalties that the network has to add, so that they may have a weight. Whatever a
+            `WithPenalties` adds joins the total and the parts, named here or not.
 
     Inputs:
-        - **outputs**: what the network returns, an array, or a list, tuple or dict of them.
+        - **outputs**: what the network returns, an array, or a list, tuple or dict of them; or what a
+          `WithPenalties` returns.
         - **labels**: an array, or a list, tuple or dict of them; may be left out where no loss takes a label.
 
     Outputs:
@@ -39,18 +44,22 @@ class LossGroup(gluon.Block):
         {'squared': 1.0, 'absolute': 0.0}
     """
 
-    def __init__(self, losses, *, outputs=None, labels=None, weights=None, prefix=None, params=None):
+    def __init__(self, losses, *, outputs=None, labels=None, weights=None, penalties=(), prefix=None, params=None):
         super().__init__(prefix=prefix, params=params)
         if not isinstance(losses, dict) or not losses:
             _check.fail("LossGroup", "losses", "a dict of at least one loss block by name", losses, TypeError)
         for name, loss in losses.items():
             if not isinstance(loss, gluon.Block):
                 _check.fail("LossGroup", name, "a loss block", loss, TypeError)
-        for argument, given in (("outputs", outputs), ("labels", labels), ("weights", weights)):
-            _check.names("LossGroup", argument, given or (), losses)
+        penalties = [penalties] if isinstance(penalties, str) else list(penalties)
+        for argument, given, known in (("outputs", outputs, losses), ("labels", labels, losses),
+                                       ("weights", weights, list(losses) + penalties)):
+            _check.names("LossGroup", argument, given or (), known)
+        _check_new(penalties, losses)
         self._outputs = dict(dict.fromkeys(losses, 0), **(outputs or {}))
         self._labels = dict(dict.fromkeys(losses, 0), **(labels or {}))
-        self._weights = dict.fromkeys(losses, 1.0)
+        self._penalties = penalties
+        self._weights = dict.fromkeys(list(losses) + penalties, 1.0)
         for name, weight in (weights or {}).items():
             self.set_weight(name, weight)
         for name, loss in losses.items():
@@ -62,22 +71,43 @@ class LossGroup(gluon.Block):
         return dict(self._weights)
 
     def set_weight(self, name, weight):
-        """Let the loss `name` count `weight` times from the next call on."""
+        """Let the loss or penalty `name` count `weight` times from the next call on."""
         _check.names("LossGroup", "name", name, self._weights)
         self._weights[name] = _check.number("LossGroup", "weight of " + name, weight)
 
     def forward(self, outputs, labels=None):
         """The total and the parts; see the class."""
+        penalties = {}
+        if isinstance(outputs, Penalized):
+            outputs, penalties = outputs
+        _check.names("LossGroup", "penalties", self._penalties, penalties)
+        _check_new(penalties, self._children)
         parts = {}
         for name, loss in self._children.items():
             inputs = [_pick("outputs", outputs, key) for key in _as_tuple(self._outputs[name])]
             if self._labels[name] is not None:
                 inputs.append(_pick("labels", labels, self._labels[name]))
             parts[name] = loss(*inputs) * self._weights[name]
+        for name, penalty in penalties.items():
+            _check_alike(name, penalty, parts)
+            parts[name] = penalty * self._weights.get(name, 1.0)
         total = None
         for part in parts.values():
             total = part if total is None else total + part
         return total, parts
+
+
+def _check_new(penalties, losses):
+    for name in penalties:
+        if name in losses:
+            _check.fail("LossGroup", "penalties", "of other names than the losses", name)
+
+
+def _check_alike(name, penalty, parts):
+    """A penalty of another shape would be broadcast, and then count once for each sample."""
+    shape = next(iter(parts.values())).shape if isinstance(penalty, NDArray) else None
+    if shape is not None:
+        _check.shape("LossGroup", name, penalty.shape, shape)
 
 
 def _as_tuple(key):

@@ -9,10 +9,19 @@ Usage::
     metric.get_name_value()                      # since `reset_local`, for Speedometer
     metric.get_global_name_value()               # since `reset`, for the epoch
 """
-from .base import Metric
+from .base import HeadMetric, Metric
 from .group import Group
 from .loss import Loss
-from .measure import Accuracy
+from .measure import (
+    Accuracy,
+    CenterAccuracy,
+    CenterDistance,
+    CenterSpread,
+    ClassAccuracy,
+    FeatureNorm,
+    TopK,
+)
 from .symbol import from_symbol
 
-__all__ = ["Accuracy", "Group", "Loss", "Metric", "from_symbol"]
+__all__ = ["Accuracy", "CenterAccuracy", "CenterDistance", "CenterSpread", "ClassAccuracy", "FeatureNorm", "Group",
+           "HeadMetric", "Loss", "Metric", "TopK", "from_symbol"]

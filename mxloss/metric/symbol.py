@@ -1,23 +1,30 @@
 """Which losses a network optimises, read off its symbol."""
-import json
+import mxnet as mx
 
 from .. import _check
+from .base import Metric
+from .graph import ELEMENTWISE, Graph
 from .group import Group
 from .loss import Loss
-from .measure import Accuracy
+from .measure import Accuracy, ClassifierMeasure
 
 
 def from_symbol(symbol, report="item", *, extra=(), nan="raise", wait_every=16):
     """Make a metric that reports every loss that a network optimises, from the outputs of the training pass.
 
-    Each classification head gives ``accuracy`` (``<name>_accuracy`` if there are several) and ``<name>_loss``, each
-    MakeLoss head ``<name>``, with the factor that its gradient has. ``total_loss`` is the sum of the losses, if there
-    are several.
+    Each SoftmaxOutput gives ``accuracy`` (``<name>_accuracy`` if there are several) and ``<name>_loss``, each
+    regression head and SVMOutput ``<name>_loss``, each MakeLoss ``<name>``, with the factor that its gradient has:
+    `grad_scale`, for the operator `centerloss` its `scale`. ``total_loss`` is the sum of the losses, if there are
+    several. BlockGrad outputs are no losses. Heads may stand behind operators that only change the shape.
+
+    A label that the network makes itself is read from an output ``BlockGrad(label)``. A MakeLoss over a single number
+    is taken for the mean over the batch, and for the sum if it is a `sum`, times a number or not.
 
     Args:
         symbol: the network, a Group of its heads.
-        report: 'item', the mean over all items.
-        extra: more metrics to read along.
+        report: 'item', 'batch', 'sum' or 'scaled_sum', see `Loss`.
+        extra: more metrics to read along. A measure of class scores without names is taken for one of the network's
+            only SoftmaxOutput.
         nan: what to do about a batch whose loss is not finite, 'raise' or 'warn'.
         wait_every: how many batches may gather before the metric waits for them.
 
@@ -25,79 +32,37 @@ def from_symbol(symbol, report="item", *, extra=(), nan="raise", wait_every=16):
         A `Group`, which is a `mx.metric.CompositeEvalMetric`.
 
     Raises:
-        ValueError: if the symbol has no loss, or one that cannot be read.
+        ValueError: if the symbol has no loss, or one that its outputs do not tell.
 
     Examples:
         >>> net = mx.sym.Group([mx.sym.SoftmaxOutput(mx.sym.var('data'), name='softmax'),
         ...                     mx.sym.MakeLoss(mx.sym.var('penalty'), name='penalty', grad_scale=0.1)])
-        >>> from_symbol(net).get()[0]
-        ['accuracy', 'softmax_loss', 'penalty', 'total_loss']
+        >>> from_symbol(net, extra=[mxloss.metric.TopK(k=2)]).get()[0]
+        ['accuracy', 'softmax_loss', 'penalty', 'total_loss', 'top_2_accuracy']
     """
     graph = Graph(symbol)
     shared = {"nan": nan, "wait_every": wait_every}
-    accuracies, losses = [], []
-    heads = graph.heads()
-    several = sum(head.op == "SoftmaxOutput" for head in heads) > 1
-    for head in heads:
-        names = {"output_names": [head.output], "label_names": head.labels}
-        if head.op == "SoftmaxOutput":
-            accuracies.append(Accuracy(head.name + "_accuracy" if several else "accuracy", **names, **shared))
-        name = head.name if head.op in ("MakeLoss", "centerloss") else head.name + "_loss"
-        losses.append(Loss(name, head=head.op, report=report, **names, **shared, **head.options))
+    classifiers = [head for head in graph.heads if head.op == "SoftmaxOutput"]
+    accuracies = [Accuracy(head.name + "_accuracy" if len(classifiers) > 1 else "accuracy", **head.arguments, **shared)
+                  for head in classifiers]
+    losses = [Loss(head.name if head.op in ELEMENTWISE else head.name + "_loss", head=head.op, report=report,
+                   **head.arguments, **shared) for head in graph.heads]
     if not losses:
         _check.fail("from_symbol", "symbol", "a network with a head that has a loss", graph.outputs)
-    extra = list(extra)
-    for metric in extra:
-        _check.names("from_symbol", "extra", metric.output_names or [], graph.outputs)
-    return Group(accuracies + losses + extra, output_names=graph.outputs, label_names=graph.label_names(heads),
-                 total=[loss.name for loss in losses])
+    measures = [_named(metric, classifiers, graph) for metric in map(mx.metric.create, extra)]
+    return Group(accuracies + losses + measures, output_names=graph.outputs, label_names=graph.labels(),
+                 shown=graph.shown(), total=[loss.name for loss in losses])
 
 
-class HeadNode:
-    """A head of the graph: its operator and name, the output to read it from, its labels' names, its options."""
-
-    def __init__(self, op, name, output, labels, options):
-        self.op, self.name, self.output, self.labels, self.options = op, name, output, labels, options
-
-
-class Graph:
-    """The nodes of a symbol, as its JSON has them."""
-
-    def __init__(self, symbol):
-        graph = json.loads(symbol.tojson())
-        self.nodes, self.entries = graph["nodes"], graph["heads"]
-        self.outputs, self.arguments = symbol.list_outputs(), symbol.list_arguments()
-
-    def heads(self):
-        """Every output that is a loss."""
-        found = [self._head(self.nodes[entry[0]], output) for entry, output in zip(self.entries, self.outputs)]
-        return [head for head in found if head is not None]
-
-    def label_names(self, heads):
-        """The variables that the heads take for labels, in the order of the network's arguments."""
-        used = {name for head in heads for name in head.labels or ()}
-        return [name for name in self.arguments if name in used]
-
-    def _head(self, node, output):
-        name, op = node["name"], self._kind(node)
-        if op in ("MakeLoss", "make_loss"):
-            behind = self.nodes[node["inputs"][0][0]]
-            if self._kind(behind) == "centerloss":
-                op, node = "centerloss", behind  # which ignores the factor of MakeLoss
-        if op == "MakeLoss":
-            return HeadNode(op, name, output, None, _attributes(node))
-        if op == "centerloss":
-            options = {key: text for key, text in _attributes(node).items() if key in ("num_class", "scale")}
-        elif op == "SoftmaxOutput":
-            options = _attributes(node)
-        else:
-            return None
-        return HeadNode(op, name, output, [self.nodes[node["inputs"][1][0]]["name"]], options)
-
-    @staticmethod
-    def _kind(node):
-        return _attributes(node).get("op_type") if node["op"] == "Custom" else node["op"]
-
-
-def _attributes(node):
-    return {key: text for key, text in node.get("attrs", {}).items() if not key.startswith("__")}
+def _named(metric, classifiers, graph):
+    """`metric` with the names of the only classifier, if it has none; its names are checked."""
+    if isinstance(metric, ClassifierMeasure) and metric.output_names is None and len(classifiers) == 1:
+        metric = mx.metric.create(dict(metric.get_config(), **classifiers[0].arguments))
+    outputs = metric.output_names
+    if outputs is None and isinstance(metric, Metric):
+        outputs = graph.outputs
+        if len(outputs) != metric.reads:
+            _check.fail(metric.name, "output_names", "given where there are several outputs", None)
+    _check.names(metric.name, "output_names", outputs or [], graph.outputs)
+    _check.names(metric.name, "label_names", metric.label_names or [], graph.arguments + graph.outputs)
+    return metric

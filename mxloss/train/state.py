@@ -22,8 +22,7 @@ def read(module, *, within_epoch):
     At the end of each epoch `Module.fit` gives all devices the mean of their arrays. Within an epoch they may differ,
     as BatchNorm's averages do, so the array of each device is kept.
     """
-    wait_for_outputs(module)  # then what custom operators have written into auxiliary states is there
-    mx.nd.waitall()  # then the kvstore, which updates by itself, is done
+    wait_for_outputs(module)  # the kvstore has its update, and an auxiliary state what a custom operator writes
     args, auxs = module.get_params()
     params = dict({"arg:" + name: array for name, array in args.items()},
                   **{"aux:" + name: array for name, array in auxs.items()})

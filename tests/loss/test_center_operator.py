@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mxloss
-from mxloss.loss.center import CenterLossOperator
+from mxloss.loss.center.operator import CenterLossOperator
 from tests.loss.center_reference import center_loss_loop, center_step_loop
 
 TOLERANCE = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-12}
@@ -207,6 +207,29 @@ def test_fit_loses_updates_when_nobody_waits_for_the_operator(rng, monkeypatch):
     waited = fit(feature, label, 8, num_epoch=1, eval_metric=accuracy(),
                  batch_end_callback=mxloss.callback.WaitForOutputs())
     np.testing.assert_allclose(waited, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("passes", [(True, False), (False, True), (True, False, True, False)])
+def test_a_pass_that_is_still_under_way_stays_what_it_is(rng, monkeypatch, passes):
+    """MXNet keeps one flag for all passes of an executor, and the next pass sets it before the last one has run."""
+    forward = CenterLossOperator.forward
+
+    def slow_forward(self, *arguments, **keywords):
+        time.sleep(0.05)
+        forward(self, *arguments, **keywords)
+    monkeypatch.setattr(CenterLossOperator, "forward", slow_forward)
+    executor, expected = bind(mx.sym.MakeLoss(operator()), 6), np.zeros((4, 3))
+    for is_train in passes:
+        feature, label = samples(rng, 6)
+        gradient = 0.7 * (feature - expected[label])
+        executor.forward(is_train=is_train, data=mx.nd.array(feature), label=mx.nd.array(label))  # without waiting
+        if is_train:
+            executor.backward()
+            expected = center_step_loop(expected, feature, label, 0.3)
+            last_gradient = gradient
+    mx.nd.waitall()
+    np.testing.assert_allclose(executor.aux_dict["center_center_bias"].asnumpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(executor.grad_dict["data"].asnumpy(), last_gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_each_device_has_centers_of_its_own_and_get_params_their_mean(rng):

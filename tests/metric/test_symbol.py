@@ -179,7 +179,7 @@ def test_the_words_of_a_failing_operator_reach_the_reader():
 
 @pytest.mark.parametrize(("labels", "outputs", "text"), [
     (["other_label"], ["softmax_output", "center_loss_output", "size_output"],
-     "accuracy: `label_names` must be among 'other_label', .*, got 'softmax_label'"),
+     r"accuracy: `label_names` must be among the labels \(other_label\) or .*, got 'softmax_label'"),
     (LABELS, ["softmax_output", "center_output", "size_output"],
      "center_loss: `output_names` must be among 'softmax_output', 'center_output', 'size_output', got"
      " 'center_loss_output'"),

@@ -2,8 +2,8 @@
 import mxnet as mx
 import numpy as np
 
-from .. import _check
-from ..operator import register
+from ... import _check
+from ...operator import register
 
 
 def center_loss(feature, center):
@@ -27,7 +27,11 @@ def center_loss(feature, center):
     References:
         Wen, Zhang, Li and Qiao, A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016, eq. 2.
     """
-    return (feature - center).square().sum(axis=1) / 2
+    difference = feature - center
+    # Summed by a product with ones: MXNet's own sum over the last axis takes three times as long.
+    ones = difference.slice_axis(axis=0, begin=0, end=1).reshape((-1,)).ones_like()
+    F = mx.sym if isinstance(feature, mx.sym.Symbol) else mx.nd
+    return F.dot(difference.square(), ones) / 2
 
 
 def center_step(total, count):
@@ -95,10 +99,7 @@ class CenterLossProp(mx.operator.CustomOpProp):
         data = data or label or np.float32
         label = label or data
         _check.choice("centerloss", "dtype of data", np.dtype(data).name, ("float16", "float32", "float64"))
-        exact = {"float16": 2 ** 11, "float32": 2 ** 24}.get(np.dtype(label).name, self.num_class)
-        if self.num_class > exact:
-            _check.fail("centerloss", "label", "of a type that can tell {} classes apart".format(self.num_class),
-                        np.dtype(label).name)
+        _check.class_type("centerloss", self.num_class, label)
         return [data, label], [data], [np.float32 if data is np.float16 else data]
 
     def create_operator(self, ctx, in_shapes, in_dtypes):

@@ -1,0 +1,1 @@
+"""Examples of mxloss, run from the root of the repository: ``python -m examples.mnist_center_loss``."""

@@ -1,0 +1,136 @@
+"""Maths that several losses share: labels that fail instead of training another class, and means over items.
+
+Usage::
+
+    label = guarded_label(label, pred, allowed=(-1,))                  # inside a graph: a bad batch changes nothing
+    weight = item_weight(label != -1)                                  # on the host, over the whole batch
+    loss = SoftmaxLoss(ignore_label=-1)(pred, label, weight)           # its mean over the batch is that of the items
+"""
+import mxnet as mx
+import numpy as np
+
+
+def backend(data):
+    """The operators for `data`: `mx.sym` for a Symbol, `mx.nd` for an array."""
+    return mx.sym if isinstance(data, mx.sym.Symbol) else mx.nd
+
+
+def one_where(valid, dtype="float32"):
+    """Turn a condition inside a graph into a factor of 1 that fails where the condition does not hold.
+
+    Whatever is computed from the result, gradients included, takes over MXNet's error, ``take operator contains indices
+    out of bound``, so that the batch changes no weight. But MXNet delivers an error once: when one array is read that
+    carries it, it is forgotten for what is still to be computed, and an update under way then runs on old gradients.
+    Of 200 bad batches whose output was read right after `Module.update`, 6 to 72 changed weights, and none where
+    `mx.nd.waitall` came before the first read. So a reader that has to be sure waits that way.
+
+    Args:
+        valid: 1 where all is well, 0 elsewhere, any shape, array or symbol.
+        dtype: of the factor.
+
+    Examples:
+        >>> one_where(mx.nd.array([1, 1])).asnumpy()
+        array([1., 1.], dtype=float32)
+        >>> one_where(mx.nd.array([1, 0])).asnumpy()
+        Traceback (most recent call last):
+        mxnet.base.MXNetError: ...take operator contains indices out of bound...
+    """
+    F = backend(valid)
+    return F.take(F.ones(shape=(1,), dtype=dtype), 1 - valid, mode="raise")
+
+
+def guarded_label(label, pred, *, axis=-1, first=0, allowed=()):
+    """Make what a network computes from `label` fail where a label is no class, by `one_where`.
+
+    MXNet's own `pick`, `take` and `Embedding` train the nearest class instead. Arrays are passed through: blocks check
+    those on the host, where the error can name the label. A network that is bound without its label, to predict, has
+    its shape from `pred`, and the type float32.
+
+    Args:
+        label: labels of any number type, in the shape of `pred` without `axis`, array or symbol.
+        pred: what has one entry for each class along `axis`.
+        axis: which axis of `pred` holds the classes.
+        first: the label of the first class.
+        allowed: further values that a label may have.
+
+    Returns:
+        The labels as float64, which every class number fits in. No gradient flows through.
+
+    Examples:
+        >>> label, pred = mx.sym.var('label'), mx.sym.var('pred')
+        >>> arrays = {'label': mx.nd.array([0, 3]), 'pred': mx.nd.zeros((2, 3))}
+        >>> guarded_label(label, pred).bind(mx.cpu(), arrays).forward()[0].asnumpy()
+        Traceback (most recent call last):
+        mxnet.base.MXNetError: ...take operator contains indices out of bound...
+    """
+    F = backend(label)
+    number = F.BlockGrad(F.cast(label, dtype="float64"))
+    if F is mx.nd:
+        return number
+    pred = F.BlockGrad(pred)
+    like = F.zeros_like(F.sum(F.slice_axis(pred, axis=axis, begin=0, end=1), axis=axis))
+    number = F.reshape(number + F.cast(like, dtype="float64"), shape=(-1,))
+    # The one operator that takes any type of its second input for what it is, and assumes float32 where there is none.
+    zero = F.SequenceMask(F.cast(F.reshape(like, shape=(1, -1)), dtype="float32"),
+                          F.ones_like(F.reshape(label, shape=(-1,))), use_sequence_length=True)
+    number = number + F.cast(F.reshape(zero, shape=(-1,)), dtype="float64")
+    end = None if axis == -1 else axis + 1
+    num_class = F.cast(F.slice_axis(F.shape_array(pred), axis=0, begin=axis, end=end), dtype="float64")
+    valid = (number >= first) * F.broadcast_lesser(number, first + num_class) * (number == F.floor(number))
+    for value in allowed:
+        valid = F.maximum(valid, number == value)
+    return F.BlockGrad(F.reshape_like(number * one_where(valid, "float64"), like))
+
+
+def is_own_class(label, pred):
+    """Mark the entries of `pred` that belong to each item's own class.
+
+    Args:
+        label: class of each item, ``(...)``.
+        pred: one entry for each item and class, ``(..., num_class)``, array or symbol.
+
+    Returns:
+        1 at the own class, 0 elsewhere, in the shape of `pred`, float64; all 0 for a label that is no class.
+
+    Examples:
+        >>> is_own_class(mx.nd.array([2, 0, -1]), mx.nd.zeros((3, 3))).asnumpy()
+        array([[0., 0., 1.],
+               [1., 0., 0.],
+               [0., 0., 0.]])
+    """
+    F = backend(pred)
+    classes = F.cast(F.contrib.arange_like(F.BlockGrad(pred), axis=-1), dtype="float64")
+    label = F.cast(label, dtype="float64")
+    own = F.broadcast_equal(F.reshape(label, shape=(-1, 1)), F.reshape(classes, shape=(1, -1)))
+    return F.reshape_like(own, pred)
+
+
+def item_weight(weight, per=None):
+    r"""Scale weights so that a mean over the whole batch becomes a mean over its items.
+
+    .. math:: w_i \cdot n \,/\, \max(1, \#\{j : p_j \ne 0\}), \quad n \text{ entries in } p
+
+    With N devices a mean over items has one divisor, which no device knows: each sees its slice. So it is computed
+    where the batch is still whole, on the host, and travels with the labels; `mxloss.io.ItemWeightIter` does that for
+    `Module`. The optimizer's division by the batch and the metric's mean over it then both give the sum over the
+    items divided by their number, on any number of devices.
+
+    Args:
+        weight: weight of each item of the whole batch, 0 for what is none: an array or NDArray.
+        per: what is not 0 here is counted; default `weight`. A detector weights all anchors and divides by those that
+            show an object.
+
+    Returns:
+        The weights in the shape and of the kind of `weight`; all 0 where nothing is counted and `per` is `weight`.
+
+    Examples:
+        >>> item_weight(np.array([4, -1, 2, 0]) != -1)
+        array([1.3333334, 0. , 1.3333334, 1.3333334], dtype=float32)
+    """
+    per = weight if per is None else per
+    counted = per.asnumpy() if isinstance(per, mx.nd.NDArray) else np.asarray(per)
+    factor = counted.size / max(1, np.count_nonzero(counted))
+    if isinstance(weight, mx.nd.NDArray):
+        return weight * factor
+    weight = np.asarray(weight)
+    return (weight * factor).astype(weight.dtype if weight.dtype.kind == "f" else "float32")

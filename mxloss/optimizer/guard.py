@@ -1,0 +1,242 @@
+"""Let MXNet's two training loops say what would go silently wrong with the centers of a `CenterLoss`.
+
+What may be wrong is known to `Module` and `Trainer` alone: which optimizer runs where, whether gradients are added up
+over devices and workers, compressed, or row-sparse. An optimizer is told none of it, and an exception inside one is
+swallowed where it runs on a kvstore. So `install` puts a look ahead of these methods of MXNet's, which changes nothing
+where there are no centers:
+
+- ``Module.init_optimizer``: the settings; on several workers, the same weights to start from.
+- ``Module.update``: the labels of the batch, before anything has moved.
+- ``Trainer._init_kvstore``: the settings, at the first step.
+- ``Trainer._init_params``: on several workers, no step before each has its weights (of any network).
+- ``Trainer._check_and_rescale_grad``: the labels and counts of the batch, before anything has moved.
+- ``SymbolBlock.__init__``: centers of an imported network are known as centers.
+"""
+import functools
+import json
+import os
+
+import mxnet as mx
+import numpy as np
+from mxnet.model import _create_kvstore
+
+from .. import _check
+from ..loss.center import CenterParameter, class_labels
+from ..loss.center.block import MARK
+from .centers import WithCenters
+
+_NATIVE_ERROR = "take operator contains indices out of bound"
+
+
+def install():
+    """Put the looks in place; a second call does nothing."""
+    for owner, name, look in (
+            (mx.mod.Module, "init_optimizer", _init_optimizer),
+            (mx.mod.Module, "update", _update),
+            (mx.gluon.Trainer, "_init_kvstore", _init_kvstore),
+            (mx.gluon.Trainer, "_init_params", _init_params),
+            (mx.gluon.Trainer, "_check_and_rescale_grad", _check_and_rescale_grad),
+            (mx.gluon.SymbolBlock, "__init__", _init_symbol_block)):
+        if not hasattr(getattr(owner, name), "__wrapped__"):
+            setattr(owner, name, _with(look, getattr(owner, name)))
+
+
+def _with(look, method):
+    @functools.wraps(method)
+    def looked_at(self, *arguments, **keywords):
+        return look(self, functools.partial(method, self), *arguments, **keywords)
+    return looked_at
+
+
+# What is wrong
+
+def _check_settings(who, rules, optimizer, kvstore, devices, on_kvstore, sparse, compression):
+    """Refuse what would spoil centers; `rules` maps their names to what moves them, 'average' or 'gradient'."""
+    average = [name for name, rule in rules.items() if rule["update"] == "average"]
+    if isinstance(optimizer, str):
+        known = mx.optimizer.Optimizer.opt_registry.get(optimizer.lower(), object)
+    else:
+        known = type(optimizer)
+    if average and not issubclass(known, WithCenters):
+        _check.fail(who, "optimizer", "'withcenters' with this one as its base, which moves `{}` by eq. 4".format(
+            average[0]), optimizer if isinstance(optimizer, str) else known.__name__.lower())
+    if average and compression:
+        _check.fail(who, "compression_params", "None: compressed sums and counts move `{}` astray".format(average[0]),
+                    compression)
+    if kvstore is None and devices > 1:
+        _check.fail(who, "kvstore", "'device' or 'local', to add up what {} devices have".format(devices), None)
+    if not _is_dist(kvstore):
+        return
+    if average and "async" in _type(kvstore):
+        _check.fail(who, "kvstore", "'dist_sync', which has one batch of all workers", _type(kvstore))
+    if average and sparse:
+        _check.fail("CenterLoss", "sparse_grad", "False on several machines, where MXNet does not add up row-sparse "
+                    "gradients", True)
+    if average and on_kvstore:
+        name, value = ("update_on_kvstore", "False") if who == "Trainer" else (
+            "MXNET_UPDATE_ON_KVSTORE", "0 in the environment of each worker")
+        _check.fail(who, name, value + ": a parameter server cannot move centers", "an update there")
+
+
+def _check_batch(rules, grads, weights, check_labels):
+    """Raise what the engine has against this batch, once all of it has come to rest.
+
+    Args:
+        rules: of each of the centers, by name.
+        grads: of the centers, on all devices; waiting for them is what brings an error to light.
+        weights: of each of the centers, by name.
+        check_labels: raises an error that names the label, where Python can see it.
+    """
+    failures = []
+    for grad in grads:
+        try:
+            grad.wait_to_read()
+        except Exception as error:
+            failures.append(error)
+    if not failures:
+        return
+    try:  # the same error would come again, and what was never computed would be worked on in the next batch
+        mx.nd.waitall()
+    except Exception:
+        pass
+    if _NATIVE_ERROR in str(failures[0]):
+        check_labels()
+        for name, rule in rules.items():
+            if rule["update"] == "average":
+                _check_counts("centers", weights[name])
+        rule = next(iter(rules.values()))
+        _check.fail("CenterLoss", "label", _check.class_range(rule["num_class"], rule["ignore_label"]),
+                    "another one in this batch, which has changed nothing")
+    raise failures[0]
+
+
+def _check_counts(name, array):
+    """Samples are counted in whole numbers, which an optimizer or a clipping that knows nothing of them breaks."""
+    count = (array.data if array.stype == "row_sparse" else array)
+    count = count.slice_axis(axis=1, begin=array.shape[1] - 1, end=array.shape[1]).asnumpy()
+    if not ((count >= 0) & (count == np.floor(count))).all():
+        _check.fail("CenterLoss", name, "left to 'withcenters', and never clipped with other gradients or compressed",
+                    "counts of samples that are no whole numbers")
+
+
+def _type(kvstore):
+    return kvstore.lower() if isinstance(kvstore, str) else kvstore.type
+
+
+def _is_dist(kvstore):
+    return kvstore is not None and "dist" in _type(kvstore)
+
+
+def _on_kvstore_by_default():
+    return bool(int(os.getenv("MXNET_UPDATE_ON_KVSTORE", "1")))
+
+
+# Module
+
+def _init_optimizer(module, method, kvstore="local", optimizer="sgd", optimizer_params=(("learning_rate", 0.01),),
+                    force_init=False):
+    if module.optimizer_initialized and not force_init:
+        method(kvstore, optimizer, optimizer_params, force_init)
+        return
+    rules, dist = _rules(module), _is_dist(kvstore)
+    if rules:
+        # To create the kvstore of several machines is to connect to them.
+        on_kvstore = _on_kvstore_by_default() if dist else _create_kvstore(
+            kvstore, len(module._context), module._arg_params)[1]
+        _check_module(module, rules, optimizer, kvstore, on_kvstore)
+    if isinstance(optimizer, WithCenters):  # one that is made by name has seen the symbol
+        optimizer.center_names = (optimizer.center_names or set()) | {
+            name for name, rule in rules.items() if rule["update"] == "average"}
+    method(kvstore, optimizer, optimizer_params, force_init)
+    if rules and dist and not on_kvstore:
+        # MXNet hands the first worker's weights to the others only where the servers update.
+        for name, arrays in zip(module._exec_group.param_names, module._exec_group.param_arrays):
+            module._kvstore.pull(name, out=arrays)
+        module._params_dirty = True
+        mx.nd.waitall()
+
+
+def _check_module(module, rules, optimizer, kvstore, on_kvstore):
+    group, devices = module._exec_group, len(module._context)
+    grads = dict(zip(group.param_names, group.grad_arrays))
+    sparse = [name for name in rules if grads[name][0].stype == "row_sparse"]
+    _check_settings("Module", rules, optimizer, kvstore, devices, on_kvstore, sparse, module._compression_params)
+    if sparse and group.grad_req[sparse[0]] == "add":
+        _check.fail("Module", "grad_req", "'write' with a CenterLoss of sparse_grad=True", "add")
+    if sparse and not on_kvstore and (_is_dist(kvstore) or devices > 1):
+        _check.fail("Module", "kvstore", "one that updates by itself, as 'device' does, with a CenterLoss of "
+                    "sparse_grad=True: otherwise MXNet never adds up row-sparse gradients", kvstore)
+
+
+def _update(module, method):
+    rules = _rules(module)
+    if rules:
+        group = module._exec_group
+        grads = dict(zip(group.param_names, group.grad_arrays))
+        _check_batch(rules, [grad for name in rules for grad in grads[name]], group.execs[0].arg_dict,
+                     functools.partial(_check_labels, module))
+    method()
+
+
+def _rules(module):
+    """Of each of the centers that `module` trains, by name, what its CenterLoss says of it."""
+    if "_center_rules" not in module.__dict__:
+        trained = {name for name in module._param_names if module._exec_group.grad_req.get(name) != "null"}
+        module._center_rules = {name: json.loads(attributes[MARK])
+                                for name, attributes in module.symbol.attr_dict().items()
+                                if MARK in attributes and name in trained}
+    return module._center_rules
+
+
+def _check_labels(module):
+    """Name the label that is no class, where the network does not compute the labels."""
+    for name, rule in class_labels(module.symbol):
+        seen = [executor.arg_dict[name].asnumpy().reshape(-1) for executor in module._exec_group.execs]
+        _check.classes(rule["who"], np.concatenate(seen), rule["num_class"], rule["ignore_label"])
+
+
+# Gluon
+
+def _init_kvstore(trainer, method):
+    centers = _centers(trainer)
+    if centers:
+        kvstore, on_kvstore = (trainer._kvstore_params[key] for key in ("kvstore", "update_on_kvstore"))
+        _check_settings("Trainer", {parameter.name: parameter.rule for parameter in centers}, trainer._optimizer,
+                        kvstore, len(trainer._contexts),
+                        _on_kvstore_by_default() if on_kvstore is None else on_kvstore,
+                        any(parameter._grad_stype == "row_sparse" for parameter in centers),
+                        trainer._compression_params)
+    method()
+
+
+def _init_params(trainer, method):
+    method()
+    if trainer._distributed and not trainer._update_on_kvstore:
+        # What a worker has yet to pull would be overwritten by the gradients that all of them push.
+        mx.nd.waitall()
+
+
+def _check_and_rescale_grad(trainer, method, scale):
+    centers = _centers(trainer)
+    if centers:
+        _check_batch({parameter.name: parameter.rule for parameter in centers},
+                     [grad for parameter in centers for grad in parameter.list_grad()],
+                     {parameter.name: parameter.list_data()[0] for parameter in centers}, lambda: None)
+        for parameter in centers:
+            if parameter.rule["update"] == "average":
+                for grad in parameter.list_grad():
+                    _check_counts("gradient of the centers", grad)
+    method(scale)
+
+
+def _centers(trainer):
+    """The centers that `trainer` moves."""
+    return [parameter for parameter in trainer._params
+            if isinstance(parameter, CenterParameter) and parameter.grad_req != "null"]
+
+
+def _init_symbol_block(block, method, outputs, inputs, params=None):
+    method(outputs, inputs, params)
+    for name, attributes in block._cached_graph[1].attr_dict().items():
+        if MARK in attributes and name in block.params:
+            CenterParameter.mark(block.params[name], json.loads(attributes[MARK]))
