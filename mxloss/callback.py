@@ -11,6 +11,7 @@ import time
 import mxnet as mx
 
 from . import _check
+from .loss.center.block import MARK
 from .operator import explained
 from .watch import Board, Progress, Records, Speed, learning_rate
 
@@ -168,13 +169,13 @@ class MetricsFile(_Reporter):
 class TensorBoard(_Reporter):
     """Writes every loss, learning rate and speed for TensorBoard, and how weights and centers are distributed.
 
-    The tags are ``train/<name>``, ``validation/<name>``, ``learning_rate``, ``samples_per_second``, ``arg/<name>`` and
-    ``aux/<name>``; of the parameter of a `CenterLoss`, its counts are a distribution of their own. The step is the
-    number of batches of the run; a resumed training makes TensorBoard forget what it will do again.
+    The tags are ``train/<name>``, ``validation/<name>``, ``learning_rate``, ``samples_per_second`` and, of parameters
+    and auxiliary states, ``weights/<name>``; the counts of a `CenterLoss` are ``weights/<name>_counts``. The step is
+    the number of batches of the run; a resumed training makes TensorBoard forget what it will do again.
 
     Args:
         folder: where the event files go.
-        every: write the values of the epoch so far after each so many batches, and at the end of each epoch.
+        every: write the values of the epoch so far after each so many batches too.
         histograms: write distributions after each so many batches; none by default. It waits for the devices.
         clock: seconds that only grow.
 
@@ -182,10 +183,11 @@ class TensorBoard(_Reporter):
         ImportError: tensorboardX is not installed.
     """
 
-    def __init__(self, folder, *, every=50, histograms=None, clock=time.monotonic):
+    def __init__(self, folder, *, every=None, histograms=None, clock=time.monotonic):
         super().__init__(clock)
         _check.extra("TensorBoard", "tensorboardX")
-        self.folder, self.every = folder, _check.integer("TensorBoard", "every", every, low=1)
+        self.folder = folder
+        self.every = None if every is None else _check.integer("TensorBoard", "every", every, low=1)
         self.histograms = None if histograms is None else _check.integer("TensorBoard", "histograms", histograms, low=1)
         self._made, self._from = None, None
 
@@ -202,7 +204,7 @@ class TensorBoard(_Reporter):
     def __call__(self, param):
         """Called by `Module.fit` with its `BatchEndParam`."""
         self._take(param)
-        if param.locals["end_of_batch"] or (param.nbatch + 1) % self.every == 0:
+        if param.locals["end_of_batch"] or (self.every and (param.nbatch + 1) % self.every == 0):
             values = {"train/" + name: value for name, value in _values(param).items()}
             self._board.scalars(self._step, dict(values, **self._pace(param)))
         if self.histograms and self._step % self.histograms == 0:
@@ -234,10 +236,11 @@ def _arrays(module):
     """Parameters and auxiliary states by tag."""
     wait_for_outputs(module)
     args, auxs = module.get_params()
-    arrays = {"aux/" + name: array for name, array in auxs.items()}
+    attributes = module.symbol.attr_dict()
+    arrays = {"weights/" + name: array for name, array in auxs.items()}
     for name, array in args.items():
-        if name.endswith("centers") and array.ndim == 2:  # a row is a class: its center, and how often that has moved
-            arrays["arg/" + name], arrays["arg/" + name + "_counts"] = array[:, :-1], array[:, -1]
+        if name.endswith("centers") and MARK in attributes.get(name, {}):  # a row: center, how often it has moved
+            arrays["weights/" + name], arrays["weights/" + name + "_counts"] = array[:, :-1], array[:, -1]
         else:
-            arrays["arg/" + name] = array
+            arrays["weights/" + name] = array
     return arrays

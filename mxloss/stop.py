@@ -203,7 +203,9 @@ class Judge:
     """
 
     def __init__(self, who, criteria, metric, *, validation=False, validation_metric=None):
-        criteria = [criteria] if isinstance(criteria, Criterion) else list(criteria or ())
+        if criteria is None:
+            criteria = []
+        criteria = list(criteria) if isinstance(criteria, (list, tuple)) else [criteria]
         for criterion in criteria:
             if not isinstance(criterion, Criterion):
                 _check.fail(who, "stop", "Target, Plateau or NotFinite, or a list of them", criterion, TypeError)

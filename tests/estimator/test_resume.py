@@ -11,23 +11,10 @@ from mxnet import gluon
 import mxloss
 from mxloss.checkpoint import Folder
 from mxloss.estimator import Estimator, GradientUpdateHandler
-from mxloss.stop import Criterion, Target
+from mxloss.stop import Target
 
+from ..stopping import After
 from .network import assert_same, contexts, estimator, loader, network, numbers, samples, trainer
-
-
-class After(Criterion):
-    """Stop after so many batches of a process."""
-
-    reason = "target"
-
-    def __init__(self, batches):
-        super().__init__("train", "batch")
-        self.left = batches
-
-    def see(self, values):
-        self.left -= 1
-        return None if self.left else ("batches", 0)
 
 
 def array_iter():

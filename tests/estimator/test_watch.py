@@ -8,8 +8,8 @@ from mxnet.gluon.contrib import estimator as stock
 
 from mxloss.estimator import GradientUpdateHandler, MetricsFile, ProgressBar, TensorBoard
 
+from ..stopping import After
 from .network import estimator, loader
-from .test_resume import After
 
 
 class Clock:
