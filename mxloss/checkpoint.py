@@ -196,8 +196,7 @@ def metric_state(metric):
     if _parts(metric):
         return dict(state, parts=[metric_state(part) for part in _parts(metric)])
     attributes = metric.__getstate__() if hasattr(metric, "__getstate__") else vars(metric)
-    known = {"_kwargs", "name", "output_names", "label_names"}.union(metric.get_config())
-    sums = {key: value for key, value in attributes.items() if key not in known}
+    sums = {key: value for key, value in attributes.items() if key not in _settings(metric)}
     return dict(state, sums={key: pickle.dumps(value) for key, value in sums.items() if _can_be_pickled(value)})
 
 
@@ -228,6 +227,15 @@ def _restore(metric, state):
     for part, part_state in zip(_parts(metric), state.get("parts", ())):
         _restore(part, part_state)
     vars(metric).update((key, pickle.loads(value)) for key, value in state.get("sums", {}).items())
+
+
+def _settings(metric):
+    """Names of what a metric was made with, which is none of what it has added up."""
+    try:
+        config = metric.get_config()
+    except NotImplementedError:  # `mx.metric.np`
+        config = ()
+    return {"_kwargs", "_feval", "name", "output_names", "label_names"}.union(config)
 
 
 def _can_be_pickled(value):

@@ -158,6 +158,8 @@ class _Run:
         self.callbacks = _as_list(fixed.pop("batch_end_callback")) + self.watch
         self.end_callbacks = _as_list(fixed.pop("eval_end_callback")) + [
             watcher.validated for watcher in self.watch if hasattr(watcher, "validated")]
+        if fixed["monitor"] is not None:
+            fixed["monitor"] = _OnceInstalled(fixed["monitor"])
         self.fixed, (self.begin_epoch, self.num_epoch) = fixed, epochs
         self.epoch, self.first, self.step = self.begin_epoch, 0, 0
         self.outcome, self.within = None, None
@@ -312,6 +314,20 @@ class _EndableIter:
 
     def reset(self):
         self.base.reset()
+
+
+class _OnceInstalled:
+    """A monitor that each call of `Module.fit` may install, and that still tells everything once."""
+
+    def __init__(self, monitor):
+        self._monitor = monitor
+
+    def __getattr__(self, name):
+        return getattr(self._monitor, name)
+
+    def install(self, executor):
+        if executor not in self._monitor.exes:
+            self._monitor.install(executor)
 
 
 def _as_list(callbacks):

@@ -1,10 +1,12 @@
 """A training with everything that a resumed one could lose: dropout, shuffling, momentum, schedule, states, metrics.
 
 ``python -m tests.train.runs FOLDER DEVICES STOP`` trains in a process of its own and writes what it has reached to
-FOLDER/reached.pickle; STOP is a number of batches, ``end``, ``signal`` (say when there is something to interrupt) or
-``kill`` (train on and on).
+FOLDER/reached.pickle; STOP is a number of batches, ``end``, or for those who want to interrupt it, and are told by a
+line when there is something to interrupt: ``signal``, ``stuck`` (in a batch) or ``kill`` (checkpoints at each batch).
 """
+import os
 import pickle
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +18,8 @@ import mxloss
 
 from ..stopping import After
 
-SAMPLES, BATCH, FEATURES, CLASSES = 30, 8, 5, 3  # the last batch of an epoch is short, and has enough for 4 devices
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES, BATCH, FEATURES, CLASSES = 31, 8, 5, 3  # the last batch of an epoch is short, and has enough for 4 devices
 BATCHES = 4
 
 
@@ -112,20 +115,34 @@ def assert_close(one, other, tolerance=1e-6):
         np.testing.assert_allclose(one[name], other[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
+def process(folder, devices, stop, **options):
+    """This module in a process of its own."""
+    environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
+    return subprocess.Popen([sys.executable, "-m", "tests.train.runs", str(folder), str(devices), str(stop)],
+                            cwd=str(ROOT), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def finish(running, code=0):
+    """Wait for the end of a process."""
+    try:
+        out, err = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == code, (out, err.decode()[-2000:])
+
+
 def main(folder, devices, stop):
     folder, devices = Path(folder), int(devices)
     seen, made = Seen(), module(devices)
     options = {"resume": True, "watch": [seen]}
-    if stop in ("signal", "kill"):
-        pause = 0.02 if stop == "signal" else 0
-
-        def started(param):
-            if param.nbatch == 1:
+    if stop in ("signal", "stuck", "kill"):
+        def pause(param):
+            if param.nbatch == 1 and param.epoch < 100:
                 print("started", flush=True)
-            time.sleep(pause)
-        checkpoints = mxloss.checkpoint.Folder(folder / "checkpoints", keep=1, every=1)
-        outcome = fit(made, checkpoints if stop == "kill" else checkpoints.path, epochs=10000, stop_on_signal=True,
-                      batch_end_callback=started, **options)
+            time.sleep({"signal": 0.02, "stuck": 60, "kill": 0}[stop] if param.nbatch else 0)
+
+        checkpoints = mxloss.checkpoint.Folder(folder / "checkpoints", keep=1, every=1 if stop == "kill" else None)
+        outcome = fit(made, checkpoints, epochs=10000, stop_on_signal=True, batch_end_callback=pause, **options)
     else:
         outcome = fit(made, folder / "checkpoints", stop=None if stop == "end" else After(int(stop)), **options)
     reached = {"outcome": tuple(outcome), "numbers": numbers(made), "train": seen.train, "validation": seen.validation}

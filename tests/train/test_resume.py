@@ -1,9 +1,5 @@
 """A training that stopped and went on is the training that did not stop."""
-import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -14,21 +10,7 @@ from mxloss.checkpoint import Folder
 from mxloss.stop import Plateau, Target
 
 from ..stopping import After
-from .runs import BATCHES, Seen, assert_close, assert_equal, fit, module, numbers, train_data
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def process(folder, devices, stop, **options):
-    """`runs` in a process of its own."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
-    return subprocess.Popen([sys.executable, "-m", "tests.train.runs", str(folder), str(devices), str(stop)],
-                            cwd=str(ROOT), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
-def finish(running, code=0):
-    out, err = running.communicate(timeout=120)
-    assert running.returncode == code, (out, err.decode()[-2000:])
+from .runs import BATCHES, Seen, assert_close, assert_equal, finish, fit, module, numbers, process, train_data
 
 
 def scrambled(made):
