@@ -84,17 +84,19 @@ class ProgressBar:
     def __init__(self, title="", *, batches=None, stream=None, clock=time.monotonic, refresh=0.5, every=30, width=None):
         self.batches = None if batches is None else _check.integer("ProgressBar", "batches", batches, low=1)
         self._progress = Progress(title, stream=stream, clock=clock, refresh=refresh, every=every, width=width)
+        self._epochs = None
 
     def __call__(self, param):
         """Called by `Module.fit` with its `BatchEndParam`."""
         known = param.locals
         batches = self.batches or getattr(known.get("train_data"), "num_batch", None)
-        self._progress.batch(param.epoch, known.get("num_epoch"), param.nbatch, batches, _samples(param),
+        self._epochs = known.get("num_epoch")
+        self._progress.batch(param.epoch, self._epochs, param.nbatch, batches, _samples(param),
                              lambda: _values(param), last=known["end_of_batch"])
 
     def validated(self, param):
         """Called by `Module.fit` at the end of a validation, as an `eval_end_callback`."""
-        self._progress.validated(param.epoch, param.locals.get("num_epoch"), _values(param))
+        self._progress.validated(param.epoch, self._epochs, _values(param))
 
     def close(self):
         """Leave the bar as it is."""
@@ -147,22 +149,24 @@ class MetricsFile(_Reporter):
     def __call__(self, param):
         """Called by `Module.fit` with its `BatchEndParam`."""
         self._take(param)
-        if param.locals["end_of_batch"] or (self.every and (param.nbatch + 1) % self.every == 0):
-            self._write(param, "train", param.nbatch, self._pace(param))
+        ended, partial = param.locals["end_of_batch"], param.locals.get("partial", False)
+        if self.every and (param.nbatch + 1) % self.every == 0 and (partial or not ended):
+            self._write(param, "train", False, self._pace(param))
+        if ended:
+            self._write(param, "train", partial, self._pace(param))
 
     def validated(self, param):
         """Called by `Module.fit` at the end of a validation, as an `eval_end_callback`."""
-        self._write(param, "validation", self._batch, {})
+        self._write(param, "validation", param.locals.get("partial", False), {})
 
     def close(self):
         """Nothing is held open."""
 
-    def _write(self, param, data, batch, pace):
+    def _write(self, param, data, partial, pace):
         if not self._begun:
             self._records.rewind(0, 0)
             self._begun = True
-        partial = param.locals.get("partial", False)
-        self._records.write(dict({"epoch": param.epoch, "batch": batch, "step": self._step, "data": data,
+        self._records.write(dict({"epoch": param.epoch, "batch": self._batch, "step": self._step, "data": data,
                                   "partial": partial}, **pace, **_values(param)))
 
 

@@ -9,6 +9,7 @@ Usage::
 `mxloss.callback` has these parts as callbacks; here is what they do, apart from who calls them.
 """
 import copy
+import itertools
 import json
 import math
 import os
@@ -129,8 +130,8 @@ class Progress:
         print(line, file=self.stream, flush=True)
 
 
-_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
-_COUNT = "{desc} {n_fmt} {postfix}"
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+_COUNT = "{desc} {n_fmt}{postfix}"  # tqdm puts a comma before the postfix
 
 
 def span(seconds):
@@ -239,6 +240,9 @@ class Records:
             os.replace(str(part), str(self.path))
 
 
+_opened = itertools.count()
+
+
 class Board:
     """Files for TensorBoard, through tensorboardX.
 
@@ -252,7 +256,9 @@ class Board:
 
     def __init__(self, folder, *, purge_step=None):
         writer = _check.extra("TensorBoard", "tensorboardX").SummaryWriter
-        self._writer = writer(str(folder), purge_step=purge_step)
+        # Its files are named by the second, and a second one of that name would replace the first.
+        suffix = ".{}-{}".format(os.getpid(), next(_opened))
+        self._writer = writer(str(folder), purge_step=purge_step, filename_suffix=suffix)
 
     def scalars(self, step, values):
         """Write numbers by tag."""

@@ -170,7 +170,8 @@ METRICS = [
     mx.metric.Accuracy, mx.metric.F1, mx.metric.PearsonCorrelation, mx.metric.MCC, mx.metric.Loss, mx.metric.MSE,
     lambda: mx.metric.Perplexity(ignore_label=None), lambda: mx.metric.TopKAccuracy(2),
     lambda: mx.metric.np(lambda label, pred: float(pred.sum())),
-    lambda: mx.metric.CompositeEvalMetric(["acc", mx.metric.CrossEntropy()]), lambda: mxloss.metric.Loss("mine", "mine_output"),
+    lambda: mx.metric.CompositeEvalMetric(["acc", mx.metric.CrossEntropy()]),
+    lambda: mxloss.metric.Loss("mine", ["mine_output"]),
     lambda: mxloss.metric.from_symbol(NETWORK),
 ]
 

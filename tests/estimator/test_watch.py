@@ -9,18 +9,8 @@ from mxnet.gluon.contrib import estimator as stock
 from mxloss.estimator import GradientUpdateHandler, MetricsFile, ProgressBar, TensorBoard
 
 from ..stopping import After
+from ..watching import Clock, events
 from .network import estimator, loader
-
-
-class Clock:
-    """Two seconds more at each reading."""
-
-    def __init__(self):
-        self.now = 0
-
-    def __call__(self):
-        self.now += 2
-        return self.now
 
 
 def values(metrics):
@@ -55,22 +45,6 @@ def test_a_resumed_run_leaves_the_file_of_one_that_did_not_stop(tmp_path):
     assert lines(tmp_path / "resumed.jsonl")[-1]["partial"]
     fit(tmp_path / "resumed.jsonl", checkpoint=tmp_path / "c", resume=True)
     assert lines(tmp_path / "resumed.jsonl") == lines(tmp_path / "straight.jsonl")
-
-
-def events(folder):
-    """Scalars and histograms of TensorBoard's files, by tag: (step, value)."""
-    from tensorboardX.proto import event_pb2
-    found = {}
-    for path in sorted(folder.glob("events*")):
-        content = path.read_bytes()
-        while content:
-            size = int.from_bytes(content[:8], "little")
-            event = event_pb2.Event.FromString(content[12:12 + size])
-            for value in event.summary.value:
-                found.setdefault(value.tag, []).append(
-                    (event.step, value.histo if value.HasField("histo") else value.simple_value))
-            content = content[16 + size:]
-    return found
 
 
 def test_tensorboard_gets_losses_weights_and_whole_gradients(tmp_path):
