@@ -137,19 +137,22 @@ class Folder:
         Only read what you trust: it is made with `pickle`, which can run any code.
 
         Args:
-            which: 'last' or 'best'.
+            which: 'last', 'best', or epoch and batch of one.
 
         Returns:
-            A `Checkpoint`, or None if there is none.
+            A `Checkpoint`, or None if there is none at all.
 
         Raises:
             ValueError: a file of it is missing, has been cut, changed, or is none of ours.
         """
-        _check.choice("Folder", "which", which, ("last", "best"))
+        places = self.list()
+        _check.choice("Folder", "which", which, ("last", "best", *places))
         if which == "best" and self.best is None:
             _check.fail("Folder", "best", "given, to load the best checkpoint", None)
-        places = self.list()
-        place = (places[-1] if places else None) if which == "last" else self._best_place(places)
+        if which == "last":
+            place = places[-1] if places else None
+        else:
+            place = self._best_place(places) if which == "best" else which
         return None if place is None else _read(self._folder(place))
 
     def clean(self):

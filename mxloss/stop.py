@@ -20,11 +20,14 @@ import mxnet as mx
 from . import _check
 from .checkpoint import metric_state, restore_metric
 
+SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
+
 
 class Outcome(NamedTuple):
     """Where and why a training ended."""
 
-    reason: str  #: 'end' (all epochs are done), 'target', 'plateau', 'not_finite' or 'signal'
+    #: 'end' (all epochs are done), 'target', 'plateau', 'not_finite', 'signal', 'worker' (another one had a reason)
+    reason: str
     epoch: Optional[int]  #: of the last batch that was trained, from 0; None if none was
     batch: Optional[int]  #: number of that batch in its epoch, from 0
     name: Optional[str] = None  #: of the value that decided
@@ -325,7 +328,7 @@ class Signals:
 
     def __enter__(self):
         if self.enabled:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._catch)
         return self
 

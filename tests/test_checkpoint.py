@@ -149,7 +149,7 @@ def test_wrong_options_are_told(tmp_path, options, error, words):
 
 
 def test_which_one_is_a_choice(tmp_path):
-    with pytest.raises(ValueError, match="Folder: `which` must be one of 'last', 'best', got 'first'"):
+    with pytest.raises(ValueError, match="Folder: `which` must be one of .*, got .first."):
         Folder(tmp_path).load("first")
     with pytest.raises(ValueError, match="Folder: `best` must be given, to load the best checkpoint, got None"):
         Folder(tmp_path).load("best")

@@ -16,7 +16,9 @@ is gone at once, and that one that did everything right says so. Limits:
   `os._exit`, after a success `del kv`. The timeout helps where it does not.
 - A process that leaves its session (`setsid`) is not ended; when the launcher is killed by SIGKILL, neither are the
   processes that a worker has started.
-- A worker that fails has three seconds for its threads and its `atexit` functions.
+- A worker that fails has three seconds for its threads and its `atexit` functions. After Ctrl-C or SIGTERM, each worker
+  gets SIGTERM and has fifteen seconds to end, with the servers still there: `mxloss.fit(stop_on_signal=True)` writes a
+  checkpoint. A second signal ends all at once.
 - Standard input is empty. POSIX only. From a thread other than the main one, `launch` leaves signals to its caller.
 """
 import argparse
@@ -43,6 +45,7 @@ ATTEMPTS = 5  # at a port that somebody else takes in the meantime
 TICK = 0.05  # seconds between two looks at the processes
 LEAVE = 1.0  # seconds for servers and scheduler to end by themselves after the workers
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+LAST_WORDS = 15.0  # seconds that workers have for a checkpoint after Ctrl-C or SIGTERM
 TIMED_OUT, NOT_FOUND, BROKEN = 124, 127, 128 + signal.SIGPIPE
 
 
@@ -280,11 +283,15 @@ class _Run:
     def end(self):
         """End what is left: ask, wait, kill. A second signal is impatience."""
         asked = len(self.caught)
-        for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
-            for child in self.children:
+        team = [child for child in self.children if child.name.startswith("worker")]
+        # A worker that wants to leave in order, as `mxloss.fit` does, needs the servers and the other workers for it.
+        for children, number, patience in ((team, signal.SIGTERM, LAST_WORDS if asked else GRACE),
+                                           (self.children, signal.SIGTERM, LEAVE),
+                                           (self.children, signal.SIGKILL, GRACE)):
+            for child in children:
                 child.send(number)
             until = time.monotonic() + patience
-            while any(child.poll() is None for child in self.children) and time.monotonic() < until:
+            while any(child.poll() is None for child in children) and time.monotonic() < until:
                 if len(self.caught) > asked and number == signal.SIGTERM:
                     break
                 time.sleep(TICK)

@@ -20,6 +20,7 @@ from ..callback import wait_for_outputs
 from ..checkpoint import Folder, metric_state, restore_metric
 from ..stop import Judge, Outcome, Signals
 from . import state
+from .workers import Workers
 
 
 def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, begin_epoch=0, stop=None, checkpoint=None,
@@ -32,6 +33,9 @@ def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, beg
     A resumed training is the one that never stopped: bit for bit, metrics and criteria included, on as many devices as
     before if the number of devices is a power of two, else up to rounding. Random numbers are only so with `seed`. The
     optimizer goes on as it was saved, with its learning rate and all, whatever `optimizer_params` say.
+
+    On several workers (`dist_sync` with MXNET_UPDATE_ON_KVSTORE=0) all stop at the same batch when one has a reason.
+    Each has checkpoints of its own, in ``worker-0``, ``worker-1`` … of the folder, and all go on from the same one.
 
     Args:
         module: `mx.mod.Module`; other modules without `checkpoint`.
@@ -75,8 +79,13 @@ def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, beg
     begin_epoch = _check.integer("fit", "begin_epoch", begin_epoch, low=0)
     num_epoch = _check.integer("fit", "num_epoch", num_epoch, low=0)
     signals = Signals(_check.flag("fit", "stop_on_signal", stop_on_signal))
-    folder, reached = _opened(checkpoint, _check.flag("fit", "resume", resume), train_data)
     judge = Judge("fit", stop, metric, validation=eval_data is not None, validation_metric=validation_metric)
+    if checkpoint is not None and not isinstance(checkpoint, Folder):
+        checkpoint = Folder(checkpoint)
+    workers = Workers(module._kvstore if module.optimizer_initialized else fixed["kvstore"],
+                      bool(judge.criteria) or signals.enabled, checkpoint is not None)
+    fixed["kvstore"] = workers.kvstore
+    folder, reached = _opened(checkpoint, _check.flag("fit", "resume", resume), train_data, workers)
     if reached is not None:
         for name, value in (("seed", seed), ("batch_size", train_data.batch_size)):
             if reached.state[name] != value:
@@ -84,7 +93,7 @@ def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, beg
 
     _prepare(module, train_data, fixed, seed, folder, reached)
     run = _Run(module, train_data, eval_data, metric, fixed, (begin_epoch, num_epoch), judge, folder, seed, signals,
-               watch)
+               watch, workers)
     if reached is not None:
         run.resume(reached)
     try:
@@ -103,18 +112,19 @@ def _known_arguments(module, arguments):
     return dict({name: parameter.default for name, parameter in parameters.items() if name not in own}, **arguments)
 
 
-def _opened(checkpoint, resume, train_data):
+def _opened(checkpoint, resume, train_data, workers):
     """The folder of checkpoints and the one to go on from, each None if there is none."""
     if checkpoint is None:
         if resume:
             _check.fail("fit", "resume", "False without `checkpoint`", resume)
         return None, None
-    folder = checkpoint if isinstance(checkpoint, Folder) else Folder(checkpoint)
+    folder = workers.folder(checkpoint)
     if not resume and folder.list():
         _check.fail("fit", "resume", "True, or `checkpoint` a folder without checkpoints", resume,
                     where=": {} has some".format(folder.path))
     folder.clean()
-    reached = folder.load() if resume else None
+    place = workers.common(next(reversed(folder.list()), None)) if resume else None
+    reached = None if place is None else folder.load(place)
     if reached is not None and not hasattr(train_data, "seek"):
         _check.fail("fit", "train_data", "an iterator with seek(epoch, batch) to be resumed, as those of mxloss.io",
                     type(train_data).__name__)
@@ -152,7 +162,8 @@ def _by_kind(params):
 class _Run:
     """One training, epoch by epoch."""
 
-    def __init__(self, module, train_data, eval_data, metric, fixed, epochs, judge, folder, seed, signals, watch):
+    def __init__(self, module, train_data, eval_data, metric, fixed, epochs, judge, folder, seed, signals, watch,
+                 workers):
         self.module, self.train_data, self.eval_data, self.metric = module, train_data, eval_data, metric
         self.judge, self.folder, self.seed, self.signals, self.watch = judge, folder, seed, signals, list(watch)
         self.callbacks = _as_list(fixed.pop("batch_end_callback")) + self.watch
@@ -164,8 +175,7 @@ class _Run:
         self.epoch, self.first, self.step = self.begin_epoch, 0, 0
         self.outcome, self.within = None, None
         self.last = None, None  # epoch and batch
-        kvstore = getattr(module, "_kvstore", None)
-        self.worker = kvstore.rank if kvstore is not None and "dist" in kvstore.type else 0
+        self.workers = workers
         self.draws = seed is not None and (
             module.symbol is None or random.draws(module.symbol) or
             isinstance(getattr(module, "_optimizer", None), mx.optimizer.SGLD))
@@ -199,7 +209,7 @@ class _Run:
                         batch_end_callback=self._batch_end, eval_end_callback=self._validated, **self.fixed)
         if self.data.whole:
             at_epoch = self.judge.epoch_done(*self.last, self.values)
-            self.outcome = self.outcome or at_epoch or self._signalled()
+            self._agree(self.outcome or at_epoch or self._signalled())
             self._save(self.epoch + 1, 0)
 
     def _before_first(self):
@@ -216,8 +226,11 @@ class _Run:
                 self.module.update_metric(window, [part.label for part in batch], pre_sliced=True)
             else:
                 self.module.update_metric(window, batch.label)
-        self.outcome = self.judge.batch_done(*self.last) or self._signalled()
+        self._agree(self.judge.batch_done(*self.last) or self._signalled())
         return self.outcome is not None
+
+    def _agree(self, outcome):
+        self.outcome = self.workers.agree(outcome, *self.last)
 
     def _signalled(self):
         caught = self.signals.caught
@@ -253,7 +266,7 @@ class _Run:
 
     def _seed(self, batch, mxnet):
         if self.seed is not None:
-            random.seed(self.seed, self.epoch, batch, self.worker, mxnet=mxnet)
+            random.seed(self.seed, self.epoch, batch, self.workers.rank, mxnet=mxnet)
 
     def _save(self, epoch, batch):
         """Write a checkpoint to go on from with a batch of an epoch."""

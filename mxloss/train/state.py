@@ -11,9 +11,6 @@ def check(module):
     """Refuse a module whose state cannot be read: called when its optimizer is there."""
     if not isinstance(module, mx.mod.Module):
         _check.fail("fit", "checkpoint", "None for any module but `mx.mod.Module`", type(module).__name__)
-    if module._update_on_kvstore and "dist" in module._kvstore.type:
-        _check.fail("fit", "checkpoint", "None where the servers keep the optimizer's states; with the environment "
-                    "variable MXNET_UPDATE_ON_KVSTORE=0 the workers keep them", module._kvstore.type)
 
 
 def read(module, *, within_epoch):

@@ -3,6 +3,7 @@
 ``python -m tests.train.runs FOLDER DEVICES STOP`` trains in a process of its own and writes what it has reached to
 FOLDER/reached.pickle; STOP is a number of batches, ``end``, or for those who want to interrupt it, and are told by a
 line when there is something to interrupt: ``signal``, ``stuck`` (in a batch) or ``kill`` (checkpoints at each batch).
+Under `mxloss.launch` it is one of several workers, each with its share of the samples; the last of them stops.
 """
 import os
 import pickle
@@ -135,6 +136,14 @@ def main(folder, devices, stop):
     folder, devices = Path(folder), int(devices)
     seen, made = Seen(), module(devices)
     options = {"resume": True, "watch": [seen]}
+    rank, last = 0, True
+    if "DMLC_ROLE" in os.environ:
+        kvstore = mx.kv.create("dist_sync")
+        rank, last = kvstore.rank, kvstore.rank == kvstore.num_workers - 1
+        data, label = samples()
+        options.update(kvstore=kvstore, data=mxloss.io.ArrayIter(
+            data[rank:-1:kvstore.num_workers], label[rank:-1:kvstore.num_workers], BATCH // kvstore.num_workers,
+            shuffle=True, seed=rank))
     if stop in ("signal", "stuck", "kill"):
         def pause(param):
             if param.nbatch == 1 and param.epoch < 100:
@@ -144,9 +153,11 @@ def main(folder, devices, stop):
         checkpoints = mxloss.checkpoint.Folder(folder / "checkpoints", keep=1, every=1 if stop == "kill" else None)
         outcome = fit(made, checkpoints, epochs=10000, stop_on_signal=True, batch_end_callback=pause, **options)
     else:
-        outcome = fit(made, folder / "checkpoints", stop=None if stop == "end" else After(int(stop)), **options)
+        outcome = fit(made, folder / "checkpoints",
+                      stop=After(int(stop)) if last and stop != "end" else None,
+                      stop_on_signal=True, **options)
     reached = {"outcome": tuple(outcome), "numbers": numbers(made), "train": seen.train, "validation": seen.validation}
-    (folder / "reached.pickle").write_bytes(pickle.dumps(reached))
+    (folder / "reached{}.pickle".format(rank or "")).write_bytes(pickle.dumps(reached))
     mx.nd.waitall()
     sys.exit(outcome.exit_code)
 
