@@ -1,6 +1,6 @@
 """Start a scheduler, servers and workers of MXNet's parameter server on this machine, and end them together.
 
-    python -m mxloss.launch -n 2 [-s 1] [--timeout SECONDS] [--] COMMAND [ARG...]
+    python -m mxloss.launch -n 2 [-s 1] [--timeout SECONDS] [--grace SECONDS] [--] COMMAND [ARG...]
 
 Each worker runs COMMAND, in which ``mx.kv.create('dist_sync')`` finds the others; worker k has rank k. Each line of
 output says who wrote it (``worker 0 | …``); of a progress bar that redraws itself with a carriage return, the last
@@ -17,8 +17,8 @@ is gone at once, and that one that did everything right says so. Limits:
 - A process that leaves its session (`setsid`) is not ended; when the launcher is killed by SIGKILL, neither are the
   processes that a worker has started.
 - A worker that fails has three seconds for its threads and its `atexit` functions. After Ctrl-C or SIGTERM, each worker
-  gets SIGTERM and has fifteen seconds to end, with the servers still there: `mxloss.fit(stop_on_signal=True)` writes a
-  checkpoint. A second signal ends all at once.
+  gets SIGTERM and has ten seconds, or ``--grace``, to end, with the servers still there: time for the checkpoint of
+  `mxloss.fit(stop_on_signal=True)`. A second signal ends all at once.
 - Standard input is empty. POSIX only. From a thread other than the main one, `launch` leaves signals to its caller.
 """
 import argparse
@@ -45,11 +45,10 @@ ATTEMPTS = 5  # at a port that somebody else takes in the meantime
 TICK = 0.05  # seconds between two looks at the processes
 LEAVE = 1.0  # seconds for servers and scheduler to end by themselves after the workers
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
-LAST_WORDS = 15.0  # seconds that workers have for a checkpoint after Ctrl-C or SIGTERM
 TIMED_OUT, NOT_FOUND, BROKEN = 124, 127, 128 + signal.SIGPIPE
 
 
-def launch(command, *, workers=2, servers=1, timeout=None, env=None, output=None):
+def launch(command, *, workers=2, servers=1, timeout=None, grace=10, env=None, output=None):
     """Run `command` in several processes that train together, and wait for their end.
 
     Args:
@@ -57,6 +56,7 @@ def launch(command, *, workers=2, servers=1, timeout=None, env=None, output=None
         workers: how many processes run it, >= 1.
         servers: how many parameter servers they share, >= 1.
         timeout: seconds after which all are ended; None for no limit.
+        grace: seconds that the workers have to end after Ctrl-C or SIGTERM, for a checkpoint; at least 0.
         env: variables that the processes have besides those of this process; MXNet's own (``DMLC_…``, and ``PORT`` of
             the workers) are set here.
         output: text stream for the lines; None for `sys.stdout`.
@@ -73,11 +73,11 @@ def launch(command, *, workers=2, servers=1, timeout=None, env=None, output=None
         worker 0 | hello
         0
     """
-    command = _checked(command, workers, servers, timeout, env)
+    command = _checked(command, workers, servers, timeout, grace, env)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DMLC_")}
     environment.update(env or {}, PYTHONUNBUFFERED="1")
     with _signals() as caught:
-        run = _Run(sys.stdout if output is None else output, timeout, caught)
+        run = _Run(sys.stdout if output is None else output, timeout, grace, caught)
         program = shutil.which(command[0], path=environment.get("PATH", os.defpath))
         if program is None:
             run.say("there is no program {!r} that can be run".format(command[0]))
@@ -97,12 +97,14 @@ def main(arguments=None, command=None):
             are the command.
     """
     parser = argparse.ArgumentParser(
-        prog="launch", usage="%(prog)s [-n WORKERS] [-s SERVERS] [--timeout SECONDS] [--] {}[ARG...]".format(
-            "" if command else "COMMAND "),
+        prog="launch", usage="%(prog)s [-n WORKERS] [-s SERVERS] [--timeout SECONDS] [--grace SECONDS] [--] "
+        "{}[ARG...]".format("" if command else "COMMAND "),
         description="Run a command in several workers of MXNet's parameter server on this machine.")
     parser.add_argument("-n", "--workers", type=int, default=2, help="processes that run the command (2)")
     parser.add_argument("-s", "--servers", type=int, default=1, help="parameter servers (1)")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end all after this time")
+    parser.add_argument("--grace", type=float, metavar="SECONDS", default=10,
+                        help="what workers have for a checkpoint after Ctrl-C or SIGTERM (10)")
     ours, rest = _split(sys.argv[1:] if arguments is None else list(arguments))
     options = vars(parser.parse_args(ours))
     command = list(command or []) + rest
@@ -123,16 +125,16 @@ def _split(words):
         word = words[at]
         if word == "--":
             return words[:at], words[at + 1:]
-        if word in ("-n", "-s", "--workers", "--servers", "--timeout"):
+        if word in ("-n", "-s", "--workers", "--servers", "--timeout", "--grace"):
             at += 2
-        elif word in ("-h", "--help") or re.match(r"-[ns]\d|--(workers|servers|timeout)=", word):
+        elif word in ("-h", "--help") or re.match(r"-[ns]\d|--(workers|servers|timeout|grace)=", word):
             at += 1
         else:
             break
     return words[:at], words[at:]
 
 
-def _checked(command, workers, servers, timeout, env):
+def _checked(command, workers, servers, timeout, grace, env):
     """`command` as a list; an error for the first argument that is wrong."""
     if "DMLC_ROLE" in os.environ:
         _check.fail("launch", "DMLC_ROLE", "unset: a process of a launch cannot launch others",
@@ -146,6 +148,7 @@ def _checked(command, workers, servers, timeout, env):
     _check.integer("launch", "servers", servers, 1)
     if timeout is not None:
         _check.number("launch", "timeout", timeout, 0, low_open=True)
+    _check.number("launch", "grace", grace, 0)
     if env is not None:
         if not isinstance(env, Mapping):
             _check.fail("launch", "env", "a dict of str or None", env, TypeError)
@@ -208,9 +211,9 @@ def _signals():
 class _Run:
     """The processes of one launch."""
 
-    def __init__(self, output, timeout, caught):
+    def __init__(self, output, timeout, grace, caught):
         self.output = output
-        self.timeout = timeout
+        self.timeout, self.grace = timeout, grace
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.caught = caught
         self.children = []
@@ -285,7 +288,7 @@ class _Run:
         asked = len(self.caught)
         team = [child for child in self.children if child.name.startswith("worker")]
         # A worker that wants to leave in order, as `mxloss.fit` does, needs the servers and the other workers for it.
-        for children, number, patience in ((team, signal.SIGTERM, LAST_WORDS if asked else GRACE),
+        for children, number, patience in ((team, signal.SIGTERM, self.grace if asked else GRACE),
                                            (self.children, signal.SIGTERM, LEAVE),
                                            (self.children, signal.SIGKILL, GRACE)):
             for child in children:
