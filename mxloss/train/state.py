@@ -11,6 +11,10 @@ def check(module):
     """Refuse a module whose state cannot be read: called when its optimizer is there."""
     if not isinstance(module, mx.mod.Module):
         _check.fail("fit", "checkpoint", "None for any module but `mx.mod.Module`", type(module).__name__)
+    try:
+        _updater(module).get_states(dump_optimizer=True)
+    except Exception as error:  # pickle has no one kind of error
+        _check.fail("fit", "optimizer", "of parts that can be pickled, for its checkpoints", error)
 
 
 def read(module, *, within_epoch):

@@ -243,6 +243,13 @@ def test_wrong_arguments_are_told_before_anything_is_trained(tmp_path, options, 
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_an_optimizer_that_cannot_be_saved_is_told_before_anything_is_trained(tmp_path):
+    """And not when the first epoch is done."""
+    with pytest.raises(ValueError, match="fit: `optimizer` must be of parts that can be pickled, for its checkpoints"):
+        fit(module(), tmp_path, optimizer_params={"learning_rate": 1, "lr_scheduler": lambda step: 1})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_bucketing_module_is_trained_but_not_saved(tmp_path):
     def make():
         return mx.mod.BucketingModule(lambda key: (module(dropout=0).symbol, ["data"], ["softmax_label"]),
