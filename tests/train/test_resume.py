@@ -245,8 +245,12 @@ def test_wrong_arguments_are_told_before_anything_is_trained(tmp_path, options, 
 
 def test_an_optimizer_that_cannot_be_saved_is_told_before_anything_is_trained(tmp_path):
     """And not when the first epoch is done."""
+    class Local(mx.lr_scheduler.LRScheduler):
+        def __call__(self, step):
+            return 1
+
     with pytest.raises(ValueError, match="fit: `optimizer` must be of parts that can be pickled, for its checkpoints"):
-        fit(module(), tmp_path, optimizer_params={"learning_rate": 1, "lr_scheduler": lambda step: 1})
+        fit(module(), tmp_path, optimizer_params={"learning_rate": 1, "lr_scheduler": Local()})
     assert not list(tmp_path.iterdir())
 
 
