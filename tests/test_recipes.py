@@ -8,6 +8,7 @@ from .markdown import ROOT, blocks, run, sections
 PATH = ROOT / "docs" / "recipes.md"
 TEXT = PATH.read_text(encoding="utf-8")
 LANGUAGES = ("python", "bash", "text")  # text: what the block before it prints, ``...`` for any text
+SLOW = ("Several machines", "Stop and resume")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -36,8 +37,8 @@ def test_every_block_stands_in_a_section():
     assert [block for text in sections(TEXT).values() for block in blocks(text)] == blocks(TEXT)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, text in sections(TEXT).items() if blocks(text)])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+                                  for name, text in sections(TEXT).items()])
 def test_the_blocks_of_a_recipe_run_and_print_what_it_says(name, tmp_path):
     parts = blocks(sections(TEXT)[name])
     shell = "\n".join(block.code for block in parts if block.language == "bash")
