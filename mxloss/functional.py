@@ -99,7 +99,8 @@ def is_own_class(label, pred):
                [0., 0., 0.]])
     """
     F = backend(pred)
-    classes = F.cast(F.contrib.arange_like(F.BlockGrad(pred), axis=-1), dtype="float64")
+    row = F.slice_axis(F.reshape(F.BlockGrad(pred), shape=(-1, 0), reverse=True), axis=0, begin=0, end=1)
+    classes = F.contrib.arange_like(F.cast(row, dtype="float64"), axis=-1)  # which counts in the type that it is given
     label = F.cast(label, dtype="float64")
     own = F.broadcast_equal(F.reshape(label, shape=(-1, 1)), F.reshape(classes, shape=(1, -1)))
     return F.reshape_like(own, pred)
@@ -121,7 +122,8 @@ def item_weight(weight, per=None):
             show an object.
 
     Returns:
-        The weights in the shape and of the kind of `weight`; all 0 where nothing is counted and `per` is `weight`.
+        The weights in the shape and of the kind of `weight`, in float32 if that was of whole numbers; all 0 where
+        nothing is counted and `per` is `weight`.
 
     Examples:
         >>> item_weight(np.array([4, -1, 2, 0]) != -1)
@@ -130,7 +132,8 @@ def item_weight(weight, per=None):
     per = weight if per is None else per
     counted = per.asnumpy() if isinstance(per, mx.nd.NDArray) else np.asarray(per)
     factor = counted.size / max(1, np.count_nonzero(counted))
-    if isinstance(weight, mx.nd.NDArray):
-        return weight * factor
-    weight = np.asarray(weight)
-    return (weight * factor).astype(weight.dtype if weight.dtype.kind == "f" else "float32")
+    if not isinstance(weight, mx.nd.NDArray):
+        weight = np.asarray(weight)
+    if np.dtype(weight.dtype).kind != "f":
+        weight = weight.astype("float32")
+    return (weight * factor).astype(weight.dtype)

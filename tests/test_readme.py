@@ -1,31 +1,26 @@
 """The README's Python blocks run as they stand, one after the other; its commands are those that exist."""
 import re
-from pathlib import Path
 
 import pytest
 
 import mxloss
 from examples.mnist_center_loss import cli
 
-ROOT = Path(__file__).parent.parent
+from .markdown import ROOT, blocks, run
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(text, language):
-    """Pairs of line number and code of a Markdown text's blocks in `language`."""
-    return [(text[:match.start()].count("\n") + 1, match.group(1))
-            for match in re.finditer(r"^```{}\n(.*?)^```".format(language), text, re.MULTILINE | re.DOTALL)]
+def python_blocks():
+    return [block for block in blocks(README) if block.language == "python"]
 
 
-def test_python_blocks_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    names = {"__name__": "readme"}
-    for line, code in blocks(README, "python"):
-        exec(compile("\n" * line + code, str(ROOT / "README.md"), "exec"), names)
+def test_python_blocks_run(tmp_path):
+    run(ROOT / "README.md", python_blocks(), tmp_path)
 
 
 def test_there_are_python_blocks():
-    assert len(blocks(README, "python")) >= 4
+    assert len(python_blocks()) >= 4
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))

@@ -45,7 +45,7 @@ def focal_loss(pred, label, *, alpha=0.25, gamma=2.0, ignore_label=None, backgro
 def _softplus(F, x):
     """log(1 + e^x), exact far out and with the right derivative at 0, which MXNet's `abs` and `relu` have not."""
     positive = x > 0
-    return positive * x + F.log1p(F.exp(x - 2 * positive * x))
+    return F.where(positive, x, F.zeros_like(x)) + F.log1p(F.exp(F.where(positive, -x, x)))
 
 
 class FocalLoss(LossBlock):

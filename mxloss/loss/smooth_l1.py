@@ -152,6 +152,9 @@ class SmoothL1Loss(LossBlock):
 
     def hybrid_forward(self, F, pred, label, inside_weight=None, outside_weight=None):
         """Losses ``(batch,)``."""
+        if self._normalization == "regions":  # MXNet would broadcast weights of fewer axes to the wrong ones
+            inside_weight, outside_weight = (weight if weight is None else F.reshape(weight, shape=(0, 0, 0, -2))
+                                             for weight in (inside_weight, outside_weight))
         loss = smooth_l1_loss(pred, label, inside_weight, outside_weight, sigma=self._sigma)
         if self._normalization == "regions":
             regions = F.sum(F.reshape(loss, shape=(0, 0, 0, -1)), axis=(2, 3))  # fails where there is no third axis

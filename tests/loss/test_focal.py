@@ -69,6 +69,20 @@ def test_with_background_the_labels_are_those_of_multi_box_target(rng):
     np.testing.assert_allclose(nothing, focal_loop(inputs["pred"], np.full((6, 5), 9), 0.25, 2.0), rtol=1e-9)
 
 
+def test_a_class_that_is_masked_out_costs_nothing():
+    """Scores of minus infinity for another class, of plus infinity for the own one."""
+    pred = mx.nd.array([[-np.inf, 0.5], [0.5, np.inf]])
+    pred.attach_grad()
+    with mx.autograd.record():
+        loss = mxloss.focal_loss(pred, mx.nd.array([1, 1]))
+    loss.backward()
+    one = mx.nd.array([[0.5]])
+    np.testing.assert_allclose(loss.asnumpy(), [mxloss.focal_loss(one, mx.nd.array([label])).asscalar()
+                                                for label in (0, -2)], rtol=1e-6)
+    assert np.isfinite(pred.grad.asnumpy()).all()
+    assert pred.grad[0, 0].asscalar() == pred.grad[1, 1].asscalar() == 0
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_with_background_the_classes_are_one_more(dtype):
     block, pred = mxloss.FocalLoss(background=True), mx.nd.zeros((2, 3))

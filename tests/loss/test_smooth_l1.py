@@ -100,6 +100,19 @@ def test_regions_need_an_axis_of_their_own_also_in_a_graph():
         block(mx.sym.var("pred"), mx.sym.var("label")).infer_shape(pred=(2, 8), label=(2, 8))
 
 
+@pytest.mark.parametrize("name", ["inside_weight", "outside_weight"])
+def test_a_weight_for_each_region_needs_its_axis_of_coordinates_also_in_a_graph(name):
+    """With as many regions as coordinates MXNet would take the regions' weights for those of the coordinates."""
+    block = mxloss.SmoothL1Loss(normalization="regions")
+    shapes = {"pred": (2, 3, 3), "label": (2, 3, 3)}
+    with pytest.raises(ValueError, match=r"`{}` must be of shape \(2, 3, 3\), or 1 along some axes".format(name)):
+        block(**{key: mx.nd.zeros(shape) for key, shape in dict(shapes, **{name: (3, 3)}).items()})
+    loss = block(**{key: mx.sym.var(key) for key in [*shapes, name]})
+    assert loss.infer_shape(**shapes, **{name: (2, 3, 1)})[1] == [(2,)]
+    with pytest.raises(mx.base.MXNetError):
+        loss.infer_shape(**shapes, **{name: (3, 3)})
+
+
 # --- the operator -----------------------------------------------------------------------------------------------------
 
 def operator(**attributes):
