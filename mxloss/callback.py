@@ -133,13 +133,14 @@ class MetricsFile(_Reporter):
     Args:
         path: the file, ``metrics.jsonl`` for example.
         every: write the values of the epoch so far after each so many batches too.
+        fields: dict of what each record has beside that, ``{'model': 'small'}``, where trainings share a file.
         clock: seconds that only grow.
     """
 
-    def __init__(self, path, *, every=None, clock=time.monotonic):
+    def __init__(self, path, *, every=None, fields=None, clock=time.monotonic):
         super().__init__(clock)
         self.every = None if every is None else _check.integer("MetricsFile", "every", every, low=1)
-        self._records, self._begun = Records(path), False
+        self._records, self._begun = Records(path, fields), False
 
     def resumed(self, epoch, batch, step):
         """Called by `mxloss.fit` where it goes on from a checkpoint."""
@@ -162,12 +163,12 @@ class MetricsFile(_Reporter):
     def close(self):
         """Nothing is held open."""
 
-    def _write(self, param, data, partial, pace):
+    def _write(self, param, split, partial, pace):
         if not self._begun:
             self._records.rewind(0, 0)
             self._begun = True
-        self._records.write(dict({"epoch": param.epoch, "batch": self._batch, "step": self._step, "data": data,
-                                  "partial": partial}, **pace, **_values(param)))
+        self._records.write(dict({"epoch": param.epoch + 1, "batch": self._batch + 1, "step": self._step,
+                                  "split": split, "partial": partial}, **pace, **_values(param)))
 
 
 class TensorBoard(_Reporter):

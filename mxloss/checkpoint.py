@@ -100,6 +100,7 @@ class Folder:
 
         Raises:
             ValueError: `best` names a value that there is not.
+            OSError: the system refuses to write; the checkpoints before are as they were.
         """
         name = "{:04d}-{:06d}".format(epoch, batch) + ("-failed" if failed else "")
         target = self.path / name
@@ -112,7 +113,7 @@ class Folder:
         part = self.path / ".{}.{}.part".format(name, os.getpid())
         part.mkdir(parents=True)
         try:
-            mx.nd.save(str(part / _params_name(epoch)), params)
+            _save_params(str(part / _params_name(epoch)), params)
             if symbol is not None:
                 symbol.save(str(part / "model-symbol.json"))
             (part / "state.pickle").write_bytes(pickle.dumps(state, protocol=4))
@@ -259,6 +260,14 @@ def _best(best):
 
 def _params_name(epoch):
     return "model-{:04d}.params".format(epoch)
+
+
+def _save_params(path, params):
+    try:
+        mx.nd.save(path, params)
+        mx.nd.load(path)  # MXNet does not notice that a full disk cut the end off
+    except mx.base.MXNetError as error:
+        raise OSError("cannot write {}: {}".format(path, str(error).strip().splitlines()[-1])) from error
 
 
 def _finite(values):

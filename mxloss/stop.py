@@ -16,6 +16,7 @@ import threading
 from typing import NamedTuple, Optional
 
 import mxnet as mx
+import numpy as np
 
 from . import _check
 from .checkpoint import metric_state, restore_metric
@@ -163,8 +164,9 @@ class Plateau(Criterion):
 class NotFinite(Criterion):
     """A value has become NaN or infinite.
 
-    It looks at the values of the epoch so far, where a NaN stays. A metric of mxloss that raises at NaN, which would
-    end the training without a checkpoint, is made to warn instead.
+    It looks at the values of the epoch so far, where a NaN stays, and at the parameters whenever they are to be written
+    to a checkpoint. A metric of mxloss that raises at NaN, which would end the training without a checkpoint, is made
+    to warn instead.
 
     Args:
         names: of losses or metrics, all by default.
@@ -264,6 +266,14 @@ class Judge:
         outcomes = [_outcome(criterion, values[criterion.data], epoch, batch)
                     for criterion in self.criteria if not criterion.batches and criterion.data in values]
         return next((outcome for outcome in outcomes if outcome), None)
+
+    def params_read(self, epoch, batch, params):
+        """An `Outcome` if parameters, arrays by name, are not finite and a criterion asks for that, else None."""
+        if any(isinstance(criterion, NotFinite) for criterion in self.criteria):
+            for name, array in params.items():
+                if not np.isfinite(array.asnumpy()).all():
+                    return Outcome(NotFinite.reason, epoch, batch, name, math.nan, "train")
+        return None
 
     def state(self):
         """What has been seen so far, for a checkpoint."""

@@ -74,13 +74,14 @@ class Progress:
         title = self._named(epoch, epochs)
         if self.terminal:
             if self._bar is None:
-                self._bar = self._tqdm(total=batches, desc=title, file=self.stream, ncols=self.width,
-                                       dynamic_ncols=self.width is None, mininterval=0, initial=batch,
+                size = screen(self.stream)
+                self._bar = self._tqdm(total=batches, desc=title, file=self.stream, ncols=self.width or size["ncols"],
+                                       nrows=size["nrows"], mininterval=0, initial=batch,
                                        bar_format=_BAR if batches else _COUNT)
             self._bar.n = batch + 1
             if due or last:
                 self._bar.set_postfix_str("{} {}".format(
-                    self._pace(now, epoch, epochs, batch, batches, last), text(values())))
+                    text(values()), self._pace(now, epoch, epochs, batch, batches, last)))
         elif last:
             self._line("{}: {} {}".format(title, self._pace(now, epoch, epochs, batch, batches, True), text(values())))
         elif due:
@@ -130,8 +131,18 @@ class Progress:
         print(line, file=self.stream, flush=True)
 
 
-_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+# What matters most comes first: a narrow terminal cuts off the end, and has the smallest bar.
+_BAR = "{desc} {n_fmt}/{total_fmt}{postfix} |{bar}|"
 _COUNT = "{desc} {n_fmt}{postfix}"  # tqdm puts a comma before the postfix
+
+
+def screen(stream):
+    """The size of a terminal for tqdm, which would show nothing in one that does not tell its size."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):  # io.UnsupportedOperation is both
+        columns = rows = 0
+    return {"ncols": columns or 100, "nrows": rows or 20}
 
 
 def span(seconds):
@@ -189,30 +200,35 @@ def learning_rate(optimizer, step):
 class Records:
     """A file of one JSON object a line, each written at once; numbers that are not finite become null.
 
-    A record has 'epoch', 'batch' (the last one that it is about), 'step' (batches of the run so far), 'data' ('train'
-    or 'validation'), 'partial' (the epoch was ended before its end), perhaps 'learning_rate' and 'samples_per_second',
-    and the values by name.
+    A record has 'epoch' and 'batch' (the last one that it is about, counted from 1), 'step' (batches of the run so
+    far), 'split' ('train' or 'validation'), 'partial' (the epoch was ended before its end), perhaps 'learning_rate' and
+    'samples_per_second', and the values by name.
+
+    Args:
+        path: the file.
+        fields: dict of what each record of this training has beside that; several trainings, told apart by their
+            fields, may share a file.
 
     Examples:
-        >>> records = Records(getfixture('tmp_path') / 'metrics.jsonl')
-        >>> records.write({'epoch': 0, 'batch': 9, 'step': 10, 'data': 'train', 'partial': False, 'loss': 0.5})
-        >>> records.read()[0]['loss']
-        0.5
+        >>> records = Records(getfixture('tmp_path') / 'metrics.jsonl', {'model': 'small'})
+        >>> records.write({'epoch': 1, 'batch': 10, 'step': 10, 'split': 'train', 'partial': False, 'loss': 0.5})
+        >>> records.read()[0]['model'], records.read()[0]['loss']
+        ('small', 0.5)
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, fields=None):
+        self.path, self.fields = Path(path), dict(fields or {})
 
     def write(self, record):
         """Append a record."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({key: None if isinstance(value, float) and not math.isfinite(value) else value
-                           for key, value in record.items()})
+                           for key, value in dict(self.fields, **record).items()})
         with open(str(self.path), "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def read(self):
-        """All records; a last line that a killed process left unfinished is no record.
+        """All records of the file; a last line that a killed process left unfinished is no record.
 
         Raises:
             ValueError: another line that is no record.
@@ -230,14 +246,17 @@ class Records:
         return records
 
     def rewind(self, epoch, batch):
-        """Drop what will be written again by a run that goes on at a batch of an epoch."""
-        records = self.read()
-        kept = [record for record in records
-                if (record["epoch"], record["batch"]) < (epoch, batch) and not record["partial"]]
-        if self.path.exists():
-            part = self.path.with_name(".{}.{}.part".format(self.path.name, os.getpid()))
-            part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-            os.replace(str(part), str(self.path))
+        """Drop the records of this training from the one on that follows `batch` batches of `epoch` whole epochs."""
+        if not self.path.exists():
+            return
+        kept = [record for record in self.read() if not self._own(record) or not record["partial"] and
+                (record["epoch"] - 1, record["batch"]) <= (epoch, batch)]
+        part = self.path.with_name(".{}.{}.part".format(self.path.name, os.getpid()))
+        part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        os.replace(str(part), str(self.path))
+
+    def _own(self, record):
+        return all(record.get(key) == value for key, value in self.fields.items())
 
 
 _opened = itertools.count()

@@ -35,15 +35,15 @@ def test_the_file_has_every_loss_of_every_epoch(tmp_path, devices):
     path, seen = tmp_path / "metrics.jsonl", Seen()
     fit(module(devices), epochs=2, watch=[MetricsFile(path, every=3, clock=Clock()), seen])
     found = lines(path)
-    assert [(line["epoch"], line["batch"], line["step"], line["data"], line["partial"]) for line in found] == [
-        (epoch, batch, BATCHES * epoch + batch + 1, data, False) for epoch in range(2)
-        for batch, data in ((2, "train"), (BATCHES - 1, "train"), (BATCHES - 1, "validation"))]
+    assert [(line["epoch"], line["batch"], line["step"], line["split"], line["partial"]) for line in found] == [
+        (epoch + 1, batch, BATCHES * epoch + batch, split, False) for epoch in range(2)
+        for batch, split in ((3, "train"), (BATCHES, "train"), (BATCHES, "validation"))]
     for line in found:
-        values = seen.validation[line["epoch"]] if line["data"] == "validation" else \
-            seen.train[line["epoch"], line["batch"]]
+        values = seen.validation[line["epoch"] - 1] if line["split"] == "validation" else \
+            seen.train[line["epoch"] - 1, line["batch"] - 1]
         assert {"accuracy", "softmax_loss", "center_loss", "total_loss"} == set(values)
         assert {name: line[name] for name in values} == values
-    assert [line["learning_rate"] for line in found if line["data"] == "train"] == pytest.approx(
+    assert [line["learning_rate"] for line in found if line["split"] == "train"] == pytest.approx(
         [0.3, 0.3 * 0.8, 0.3 * 0.8 ** 2, 0.3 * 0.8 ** 2])  # of the steps 3, 4, 7 and 8, less after each third
     # From the end of an epoch's first batch: two batches in two seconds, then the last one.
     assert [line["samples_per_second"] for line in found[:2]] == [sum(sizes()[1:3]) / 2, sizes()[3] / 2]
@@ -63,13 +63,30 @@ def test_another_run_begins_the_file_anew(tmp_path):
     path = tmp_path / "metrics.jsonl"
     for epochs in (2, 1):
         fit(module(), epochs=epochs, watch=[MetricsFile(path)])
-    assert [line["epoch"] for line in lines(path)] == [0, 0]
+    assert [line["epoch"] for line in lines(path)] == [1, 1]
+
+
+def test_trainings_with_fields_of_their_own_share_a_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+
+    def run(name, **options):
+        fit(module(), tmp_path / name, watch=[MetricsFile(path, fields={"model": name})], resume=True, **options)
+
+    run("one", epochs=2)
+    run("two", epochs=1)
+    assert [(line["model"], line["epoch"]) for line in lines(path)] == [
+        ("one", 1), ("one", 1), ("one", 2), ("one", 2), ("two", 1), ("two", 1)]
+    run("one", epochs=3)
+    assert [(line["model"], line["epoch"]) for line in lines(path)][-2:] == [("one", 3)] * 2
+    assert len(lines(path)) == 8
+    fit(module(), epochs=1, watch=[MetricsFile(path, fields={"model": "one"})])
+    assert [(line["model"], line["epoch"]) for line in lines(path)] == [("two", 1)] * 2 + [("one", 1)] * 2
 
 
 def test_under_module_fit_they_are_the_same(tmp_path):
     module_fit(module(), MetricsFile(tmp_path / "metrics.jsonl"))
-    assert [(line["epoch"], line["batch"], line["step"], line["data"]) for line in lines(tmp_path / "metrics.jsonl")] \
-        == [(epoch, BATCHES - 1, BATCHES * (epoch + 1), data) for epoch in range(2) for data in ("train", "validation")]
+    assert [(line["epoch"], line["batch"], line["step"], line["split"]) for line in lines(tmp_path / "metrics.jsonl")] \
+        == [(epoch, BATCHES, BATCHES * epoch, split) for epoch in (1, 2) for split in ("train", "validation")]
     module_fit(module(), TensorBoard(tmp_path / "board", histograms=3))
     assert [step for step, _ in events(tmp_path / "board")["train/center_loss"]] == [BATCHES, 2 * BATCHES]
     stream = io.StringIO()

@@ -99,6 +99,25 @@ def test_an_error_while_it_is_written_leaves_those_before(tmp_path, monkeypatch,
     assert folder.load()[:2] == (1, 0)
 
 
+@pytest.mark.parametrize("harm", ["fails", "cuts"])
+def test_parameters_that_mxnet_could_not_write_whole_are_no_checkpoint(tmp_path, monkeypatch, harm):
+    """A full disk cuts its files off, without an error in some cases."""
+    folder = Folder(tmp_path, keep=1)
+    save(folder, 1)
+    write = mx.nd.save
+
+    def broken(path, arrays):
+        if harm == "fails":
+            raise mx.base.MXNetError("trace\nFileStream.Write incomplete")
+        write(path, arrays)
+        os.truncate(path, os.path.getsize(path) - 20)
+
+    monkeypatch.setattr(mx.nd, "save", broken)
+    with pytest.raises(OSError, match="cannot write .*model-0002.params: "):
+        save(folder, 2)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["0001-000000"]
+
+
 def test_leftovers_of_a_killed_process_are_never_loaded_and_are_removed(tmp_path):
     folder = Folder(tmp_path)
     path = save(folder, 1)

@@ -84,10 +84,18 @@ def test_a_terminal_has_a_bar():
         progress.batch(0, 1, batch, 4, 10, values, last=batch == 3)
     progress.validated(0, 1, {"center_loss": 0.5})
     last = stream.getvalue().split("\r")[-1].splitlines()
-    assert "run epoch 1/1 100%" in last[0]
-    assert "4/4, [5 samples/s, 0:00 left of the run] center_loss 0.2500" in last[0]
+    assert last[0].startswith("run epoch 1/1 4/4, center_loss 0.2500 [5 samples/s, 0:00 left of the run] |###")
+    assert max(map(len, stream.getvalue().replace("\n", "\r").split("\r"))) <= 120
     assert last[1] == "run epoch 1/1 validation: center_loss 0.5000"
     assert reads == [6, 8]  # each reading waits for the devices
+
+
+def test_a_narrow_terminal_shows_every_loss():
+    clock, stream = At(), Terminal()
+    progress = Progress("run", stream=stream, clock=clock, refresh=0, width=42)
+    clock.now = 1
+    progress.batch(0, 1, 0, 4, 10, lambda: {"center_loss": 0.25}, last=True)
+    assert "run epoch 1/1 1/4, center_loss 0.2500" in stream.getvalue()
 
 
 def test_the_values_are_read_only_where_they_are_shown():
@@ -129,7 +137,7 @@ def test_asking_for_the_learning_rate_leaves_the_schedule_where_it_is():
 # --- metrics.jsonl ----------------------------------------------------------------------------------------------------
 
 def record(epoch, batch, partial=False, **values):
-    return dict({"epoch": epoch, "batch": batch, "step": 4 * epoch + batch + 1, "data": "train", "partial": partial},
+    return dict({"epoch": epoch, "batch": batch, "step": 4 * epoch + batch - 4, "split": "train", "partial": partial},
                 **values)
 
 
@@ -146,13 +154,13 @@ def test_each_record_is_a_line_at_once(tmp_path):
 def test_half_a_last_line_of_a_killed_process_is_no_record(tmp_path):
     path = tmp_path / "metrics.jsonl"
     records = Records(path)
-    records.write(record(0, 3, loss=0.5))
+    records.write(record(1, 3, loss=0.5))
     with open(str(path), "a") as file:
         file.write('{"epoch": 1, "ba')
-    assert records.read() == [record(0, 3, loss=0.5)]
+    assert records.read() == [record(1, 3, loss=0.5)]
     records.rewind(1, 0)
-    records.write(record(1, 3))
-    assert records.read() == [record(0, 3, loss=0.5), record(1, 3)]
+    records.write(record(2, 3))
+    assert records.read() == [record(1, 3, loss=0.5), record(2, 3)]
 
 
 def test_another_line_that_is_no_record_is_told(tmp_path):
@@ -164,10 +172,10 @@ def test_another_line_that_is_no_record_is_told(tmp_path):
 
 def test_what_will_be_written_again_is_dropped(tmp_path):
     records = Records(tmp_path / "metrics.jsonl")
-    for entry in (record(0, 1), record(0, 3), record(1, 1), record(1, 2, partial=True), record(1, 3), record(2, 1)):
+    for entry in (record(1, 2), record(1, 4), record(2, 2), record(2, 3, partial=True), record(2, 4), record(3, 1)):
         records.write(entry)
-    records.rewind(1, 3)
-    assert records.read() == [record(0, 1), record(0, 3), record(1, 1)]
+    records.rewind(1, 3)  # one whole epoch and three batches are what there is
+    assert records.read() == [record(1, 2), record(1, 4), record(2, 2)]
     assert [entry.name for entry in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 

@@ -147,15 +147,18 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
             self._due = True
         if self._due and not estimator.pending and not estimator.run.whole:
             self._save(estimator)
+        return self.stop.outcome is not None
 
     def epoch_end(self, estimator, *args, **kwargs):
         """Write a checkpoint of the epoch, or of what there is of it."""
         self._save(estimator, values(estimator) if estimator.run.whole else None)
+        return self.stop.outcome is not None
 
     def _save(self, estimator, reached=None):
         self._due = False
         params, kept, symbol = state.collect(estimator)
         run = estimator.run
+        self.stop.outcome = self.stop.outcome or self.stop.judge.params_read(*run.last, params)
         kept.update(step=run.step, last=run.last, seed=self.seed, losses=self._losses, judge=self.stop.judge.state(),
                     training=[metric_state(metric) for metric in estimator.train_metrics])
         failed = self.stop.outcome is not None and self.stop.outcome.reason == "not_finite"

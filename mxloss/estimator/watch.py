@@ -76,24 +76,29 @@ class ProgressBar(Watcher):
 class MetricsFile(Watcher):
     """Write every loss and metric of each epoch, of training and validation, as a line of JSON; see `watch.Records`.
 
-    A resumed training drops the lines that it is going to write again.
+    The file is begun anew, but by a resumed training, which drops the lines that it is going to write again.
 
     Args:
         path: the file, as ``metrics.jsonl``.
         every: write the values of the epoch so far after each so many batches too.
+        fields: dict of what each record has beside that, ``{'model': 'small'}``, where trainings share a file.
         clock: seconds that only grow.
     """
 
-    def __init__(self, path, *, every=None, clock=time.monotonic):
+    def __init__(self, path, *, every=None, fields=None, clock=time.monotonic):
         self.every = every if every is None else _check.integer("MetricsFile", "every", every, low=1)
-        self._records, self._speed = Records(path), Speed(clock)
+        self._records, self._speed, self._begun = Records(path, fields), Speed(clock), False
 
     def resumed(self, estimator):
         """Drop what will be written again."""
         self._records.rewind(estimator.run.epoch, estimator.run.batch)
+        self._begun = True
 
     def train_begin(self, estimator, *args, **kwargs):
         """Count samples from now."""
+        if not self._begun:
+            self._records.rewind(0, 0)
+            self._begun = True
         self._speed.restart()
 
     def batch_end(self, estimator, *args, **kwargs):
@@ -108,10 +113,11 @@ class MetricsFile(Watcher):
         for data in found:
             self._write(estimator, data, found[data], not estimator.run.whole)
 
-    def _write(self, estimator, data, found, partial):
+    def _write(self, estimator, split, found, partial):
         epoch, batch = estimator.run.last
-        record = {"epoch": epoch, "batch": batch, "step": estimator.run.step, "data": data, "partial": partial}
-        if data == "train":
+        record = {"epoch": epoch + 1, "batch": batch + 1, "step": estimator.run.step, "split": split,
+                  "partial": partial}
+        if split == "train":
             record.update(learning_rate=rate(estimator), samples_per_second=self._speed.read())
         self._records.write(dict(record, **found))
 

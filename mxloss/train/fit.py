@@ -226,7 +226,8 @@ class _Run:
                 self.module.update_metric(window, [part.label for part in batch], pre_sliced=True)
             else:
                 self.module.update_metric(window, batch.label)
-        self._agree(self.judge.batch_done(*self.last) or self._signalled())
+        found = self.outcome and self.outcome._replace(epoch=self.last[0], batch=self.last[1])
+        self._agree(found or self.judge.batch_done(*self.last) or self._signalled())
         return self.outcome is not None
 
     def _agree(self, outcome):
@@ -273,6 +274,7 @@ class _Run:
         if self.folder is None:
             return
         params, rest = state.read(self.module, within_epoch=batch > 0)
+        self.outcome = self.outcome or self.judge.params_read(*self.last, params)
         kept = {"module": rest, "metric": metric_state(self.metric) if batch else None, "judge": self.judge.state(),
                 "step": self.step, "last": self.last, "seed": self.seed, "batch_size": self.train_data.batch_size}
         self.folder.save(epoch, batch, params, kept, symbol=self.module.symbol, values=None if batch else self.values,

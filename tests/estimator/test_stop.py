@@ -97,12 +97,22 @@ def test_a_handler_that_ends_an_epoch_and_not_the_training_has_the_next_one_whol
 def test_a_loss_that_is_not_finite_stops_it_and_replaces_no_checkpoint(tmp_path):
     made, halve = falling(2)
     poison = Calls(lambda: made.net.p.set_data(mx.nd.array([[float("nan")]])))
-    folder = Folder(tmp_path, every=1)
+    folder = Folder(tmp_path)
     with pytest.warns(UserWarning, match="training size: batch 3 is nan"):
         outcome = made.fit(loader(16, 2), epochs=2, event_handlers=[halve, poison], stop=NotFinite(), checkpoint=folder)
     assert outcome[:4] == ("not_finite", 0, 3, "size")
-    assert folder.list() == [(0, 1), (0, 2), (0, 3)]
+    assert folder.list() == []
     assert (tmp_path / "0000-000004-failed").is_dir()
+
+
+def test_weights_that_are_not_finite_stop_it_when_they_are_to_be_kept(tmp_path):
+    made, halve = falling(2)
+    poison = Calls(lambda: made.net.p.set_data(mx.nd.array([[float("nan")]])))
+    folder = Folder(tmp_path, every=1)
+    outcome = made.fit(loader(16, 2), epochs=2, event_handlers=[halve, poison], stop=NotFinite(), checkpoint=folder)
+    assert outcome[:3] == ("not_finite", 0, 2)
+    assert folder.list() == [(0, 1), (0, 2)]
+    assert (tmp_path / "0000-000003-failed").is_dir()
 
 
 def test_without_the_criterion_a_loss_that_is_not_finite_is_an_error():

@@ -22,9 +22,9 @@ def test_the_file_has_each_loss_of_each_epoch(tmp_path):
     made.fit(loader(21, 8), loader(5, 2), epochs=2,
              event_handlers=[MetricsFile(tmp_path / "metrics.jsonl", clock=Clock(), every=2)])
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    place = [(line["epoch"], line["batch"], line["step"], line["data"], line["partial"]) for line in lines]
-    assert place == [(0, 1, 2, "train", False), (0, 2, 3, "train", False), (0, 2, 3, "validation", False),
-                     (1, 1, 5, "train", False), (1, 2, 6, "train", False), (1, 2, 6, "validation", False)]
+    place = [(line["epoch"], line["batch"], line["step"], line["split"], line["partial"]) for line in lines]
+    assert place == [(1, 2, 2, "train", False), (1, 3, 3, "train", False), (1, 3, 3, "validation", False),
+                     (2, 2, 5, "train", False), (2, 3, 6, "train", False), (2, 3, 6, "validation", False)]
     assert [line.get("samples_per_second") for line in lines[:3]] == [16 / 2, 5 / 2, None]
     assert lines[0]["learning_rate"] == 0.1
     for line, metrics in ((lines[4], made.train_metrics), (lines[5], made.val_metrics)):

@@ -105,13 +105,35 @@ def test_a_loss_that_is_not_finite_stops_it_and_replaces_no_checkpoint(tmp_path,
         if param.nbatch == 1:
             made.set_params({"p": mx.nd.array([[float("nan")]])}, {})
 
-    folder = Folder(tmp_path, every=1)
+    folder = Folder(tmp_path)
     with pytest.warns(UserWarning, match="size"):
         outcome = fit_falling(made, stop=NotFinite(), checkpoint=folder, batch_end_callback=poison)
     assert outcome[:4] == ("not_finite", 0, 2, "size")
-    assert folder.list() == [(0, 1), (0, 2)]
+    assert folder.list() == []
     assert (tmp_path / "0000-000003-failed").is_dir()
-    assert np.isnan(folder.load().params["arg:p"].asscalar())  # poisoned behind the back of the second one
+
+
+class Poison(mx.optimizer.Optimizer):
+    """NaN, on the third step."""
+
+    def create_state(self, index, weight):
+        return None
+
+    def update(self, index, weight, grad, state):
+        self._update_count(index)
+        if self.num_update == HALVES:
+            weight[:] = float("nan")
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path):
+    """The last step of an epoch made them so: no loss has shown it yet."""
+    made = falling()
+    outcome = mxloss.fit(made, sizes(*[1] * 2 * HALVES), eval_metric=mxloss.metric.from_symbol(made.symbol),
+                         num_epoch=3, optimizer=Poison(), optimizer_params=(), stop=NotFinite(),
+                         checkpoint=Folder(tmp_path, every=3))
+    assert outcome[:4] == ("not_finite", 0, HALVES - 1, "arg:p")
+    assert Folder(tmp_path).list() == [(0, 3)]
+    assert (tmp_path / "0001-000000-failed").is_dir()
 
 
 def test_a_target_on_two_devices_is_that_of_the_whole_batch():
