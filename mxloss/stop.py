@@ -72,6 +72,9 @@ class Criterion:
         """Name and value that say that it is over, or None: called with a dict of values."""
         raise NotImplementedError
 
+    def settings(self):
+        """What tells it from other criteria; nothing if nobody knows: a run that it ended is then resumed with it."""
+
     def state(self):
         """What has been seen, for a checkpoint."""
         return {}
@@ -111,6 +114,9 @@ class Target(Criterion):
         met = value <= self.value if self.direction == "min" else value >= self.value
         self._met = self._met + 1 if met else 0
         return (self.names[0], value) if self._met >= self.patience else None
+
+    def settings(self):
+        return _key(self) + (self.value, self.direction, self.patience)
 
     def state(self):
         return {"met": self._met}
@@ -153,6 +159,9 @@ class Plateau(Criterion):
         else:
             self._waited += 1
         return (self.names[0], value) if self._waited >= self.patience else None
+
+    def settings(self):
+        return _key(self) + (self.direction, self.patience, self.min_delta)
 
     def state(self):
         return {"best": self._best, "waited": self._waited}
@@ -228,6 +237,7 @@ class Judge:
             if criterion.batches and not isinstance(criterion, NotFinite):
                 self._windows.setdefault(criterion.batches, copy.deepcopy(metric))
         self._done = 0
+        self._ended = None  # the settings of the criterion that ended the training, and the outcome
 
     @property
     def windows(self):
@@ -243,18 +253,18 @@ class Judge:
     def batch_done(self, epoch, batch):
         """An `Outcome` if the values that are due after this batch say so, else None."""
         self._done += 1
-        outcomes = []
+        seen = []
         for criterion in self.criteria:
             if criterion.batches and self._done % criterion.batches == 0:
                 if isinstance(criterion, NotFinite):
                     values = self._metric.get_global_name_value()
                 else:
                     values = self._windows[criterion.batches].get_name_value()
-                outcomes.append(_outcome(criterion, dict(values), epoch, batch))
+                seen.append((criterion, dict(values)))
         for size, window in self._windows.items():
             if self._done % size == 0:
                 window.reset()
-        return next((outcome for outcome in outcomes if outcome), None)
+        return self._first(seen, epoch, batch)
 
     def epoch_done(self, epoch, batch, values):
         """An `Outcome` if the values of the whole epoch say so, else None.
@@ -263,9 +273,18 @@ class Judge:
             epoch, batch: of the last batch.
             values: dicts of values by 'train' and 'validation'; the latter only if there was a validation.
         """
-        outcomes = [_outcome(criterion, values[criterion.data], epoch, batch)
-                    for criterion in self.criteria if not criterion.batches and criterion.data in values]
-        return next((outcome for outcome in outcomes if outcome), None)
+        return self._first([(criterion, values[criterion.data]) for criterion in self.criteria
+                            if not criterion.batches and criterion.data in values], epoch, batch)
+
+    def _first(self, seen, epoch, batch):
+        """The outcome of the first criterion that has one; each has to see its values."""
+        first = None
+        for criterion, values in seen:
+            found = criterion.see(values)
+            if found and first is None:
+                first = Outcome(criterion.reason, epoch, batch, found[0], found[1], criterion.data)
+                self._ended = criterion.settings(), first
+        return first
 
     def params_read(self, epoch, batch, params):
         """An `Outcome` if parameters, arrays by name, are not finite and a criterion asks for that, else None."""
@@ -278,10 +297,14 @@ class Judge:
     def state(self):
         """What has been seen so far, for a checkpoint."""
         return {"done": self._done, "criteria": [(_key(criterion), criterion.state()) for criterion in self.criteria],
-                "windows": {size: metric_state(window) for size, window in self._windows.items()}}
+                "windows": {size: metric_state(window) for size, window in self._windows.items()}, "ended": self._ended}
 
     def restore(self, state):
-        """Go on from what `state` gave; a criterion that was not there starts anew."""
+        """Go on from what `state` gave; a criterion that was not there starts anew.
+
+        Returns:
+            The `Outcome` that has ended the training already, by a criterion that is still there, else None.
+        """
         self._done = state["done"]
         left = list(state["criteria"])
         for criterion in self.criteria:
@@ -293,15 +316,13 @@ class Judge:
         for size, window in self._windows.items():
             if size in state["windows"]:
                 restore_metric(window, state["windows"][size])
+        settings, outcome = state["ended"] or (None, None)
+        known = [criterion.settings() for criterion in self.criteria]
+        return outcome if settings is not None and settings in known else None
 
 
 def _key(criterion):
     return type(criterion).__name__, criterion.names, criterion.data, criterion.every
-
-
-def _outcome(criterion, values, epoch, batch):
-    found = criterion.see(values)
-    return found and Outcome(criterion.reason, epoch, batch, found[0], found[1], criterion.data)
 
 
 def _warn_only(metric):

@@ -113,6 +113,8 @@ class Estimator(stock.Estimator):
                             where=": {} has some".format(folder.path))
         elif resume:
             _check.fail("fit", "resume", "False where there is no `checkpoint`", resume)
+        if stopping.outcome is not None:  # what the checkpoint is of had come to its end
+            return stopping.outcome
         if run.epoch >= (run.epoch + 1 if epochs is None else epochs) or run.step >= (batches or run.step + 1):
             return Outcome("end", *run.last)
         watchers = [handler for handler in handlers if isinstance(handler, Watcher)]

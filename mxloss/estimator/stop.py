@@ -122,7 +122,7 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         run = estimator.run
         run.epoch, run.batch = checkpoint.epoch, checkpoint.batch
         run.step, run.last = checkpoint.state["step"], checkpoint.state["last"]
-        self.stop.judge.restore(checkpoint.state["judge"])
+        self.stop.outcome = self.stop.judge.restore(checkpoint.state["judge"])
         self._losses = checkpoint.state["losses"]
         if checkpoint.batch:
             self._inside = checkpoint.state

@@ -31,8 +31,9 @@ def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, beg
     validation still run. The checkpoint of an epoch that was cut is written before them, that of a whole one after.
 
     A resumed training is the one that never stopped: bit for bit, metrics and criteria included, on as many devices as
-    before if the number of devices is a power of two, else up to rounding. Random numbers are only so with `seed`. The
-    optimizer goes on as it was saved, with its learning rate and all, whatever `optimizer_params` say.
+    before if the number of devices is a power of two, else up to rounding. Random numbers are only so with `seed`. What
+    a target or plateau has ended stays ended, as long as `stop` has it. The optimizer goes on as it was saved, with its
+    learning rate and all, whatever `optimizer_params` say.
 
     On several workers (`dist_sync` with MXNET_UPDATE_ON_KVSTORE=0) all stop at the same batch when one has a reason.
     Each has checkpoints of its own, in ``worker-0``, ``worker-1`` … of the folder, and all go on from the same one.
@@ -184,13 +185,14 @@ class _Run:
         """Start from a checkpoint."""
         self.epoch, self.first, self.step = reached.epoch, reached.batch, reached.state["step"]
         self.last = reached.state["last"]
-        self.judge.restore(reached.state["judge"])
+        self.outcome = self.judge.restore(reached.state["judge"])
         self.within = reached.state["metric"] if self.first else None
         for watcher in self.watch:
             if hasattr(watcher, "resumed"):
                 watcher.resumed(self.epoch, self.first, self.step)
 
     def to_the_end(self):
+        self._agree(self.outcome)  # which a checkpoint may have brought along
         while self.outcome is None and self.epoch < self.num_epoch:
             self._train_epoch()
             self.epoch, self.first, self.within = self.epoch + 1, 0, None

@@ -79,6 +79,20 @@ def test_it_stops_where_a_named_loss_says_so(target, place):
     assert made.run.validated
 
 
+@pytest.mark.parametrize("every", ["batch", "epoch"])
+def test_what_has_reached_its_target_is_not_trained_on_until_the_target_is_another(tmp_path, every):
+    def resumed(value):
+        made, halve = falling()
+        outcome = made.fit(loader(8, 2), epochs=5, event_handlers=[halve], checkpoint=tmp_path, resume=True,
+                           stop=Target("size", value, direction="min", every=every))
+        return outcome, made.net.p.data().asscalar()
+
+    first = resumed(0.6)
+    assert resumed(0.6) == first
+    assert first[0].reason == "target"
+    assert resumed(0.3)[1] < first[1]
+
+
 def test_without_a_reason_it_goes_to_the_end():
     assert estimator().fit(loader(8, 4), epochs=2)[:3] == ("end", 1, 1)
     assert estimator().fit(loader(8, 4), batches=3, stop=NotFinite())[:3] == ("end", 1, 0)

@@ -85,6 +85,20 @@ def test_without_a_reason_it_goes_to_the_end():
     assert fit_falling(falling(), epochs=0) == ("end", None, None, None, None, None, None)
 
 
+@pytest.mark.parametrize("every", ["batch", "epoch"])
+def test_what_has_reached_its_target_is_not_trained_on_until_the_target_is_another(tmp_path, every):
+    def resumed(value):
+        made = falling()
+        outcome = fit_falling(made, stop=Target("size", value, direction="min", every=every), checkpoint=tmp_path,
+                              resume=True)
+        return outcome, made.get_params()[0]["p"].asscalar()
+
+    first = resumed(0.6)
+    assert resumed(0.6) == first
+    assert first[0].reason == "target"
+    assert resumed(0.3)[1] < first[1]
+
+
 def test_the_first_of_several_criteria_is_told():
     stop = [Target("size", 0.6, direction="min", every="batch"), Target("size", 4, direction="min", every="batch")]
     assert fit_falling(falling(), stop=stop)[:5] == ("target", 0, 1, "size", 4.0)
