@@ -1,5 +1,6 @@
 """Every code block of docs/recipes.md runs, and prints what the page says."""
 import doctest
+import re
 
 import pytest
 
@@ -31,6 +32,11 @@ def run_and_check(path, parts, folder):
 @pytest.mark.parametrize("block", blocks(TEXT), ids=lambda block: "line{}".format(block.line))
 def test_every_block_is_of_a_language_that_is_run(block):
     assert block.language in LANGUAGES
+
+
+def test_the_list_of_recipes_leads_to_each_of_them():
+    anchors = [re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in sections(TEXT)]
+    assert re.findall(r"\]\(#(.+?)\)", TEXT) == anchors
 
 
 def test_every_block_stands_in_a_section():

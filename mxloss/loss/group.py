@@ -88,9 +88,10 @@ class LossGroup(gluon.Block):
             if self._labels[name] is not None:
                 inputs.append(_pick("labels", labels, self._labels[name]))
             parts[name] = loss(*inputs) * self._weights[name]
+            _check_alike(name, parts)
         for name, penalty in penalties.items():
-            _check_alike(name, penalty, parts)
             parts[name] = penalty * self._weights.get(name, 1.0)
+            _check_alike(name, parts)
         total = None
         for part in parts.values():
             total = part if total is None else total + part
@@ -103,11 +104,11 @@ def _check_new(penalties, losses):
             _check.fail("LossGroup", "penalties", "of other names than the losses", name)
 
 
-def _check_alike(name, penalty, parts):
-    """A penalty of another shape would be broadcast, and then count once for each sample."""
-    shape = next(iter(parts.values())).shape if isinstance(penalty, NDArray) else None
-    if shape is not None:
-        _check.shape("LossGroup", name, penalty.shape, shape)
+def _check_alike(name, parts):
+    """A part of another shape would be broadcast, and then count once for each sample, or each of them for each."""
+    first = next(iter(parts.values()))
+    if isinstance(first, NDArray):
+        _check.shape("LossGroup", name, parts[name].shape, first.shape)
 
 
 def _as_tuple(key):

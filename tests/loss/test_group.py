@@ -89,3 +89,26 @@ def test_losses_have_to_be_blocks_by_name(losses, words):
 def test_arrays_that_are_missing_are_named(outputs, labels, words):
     with pytest.raises(ValueError, match=words):
         two(outputs={"absolute": 1})(outputs, labels)
+
+
+class OfShape(gluon.loss.Loss):
+    """A loss of a user's own that returns a column, or a mean."""
+
+    def __init__(self, shape):
+        super().__init__(None, 0)
+        self.shape = shape
+
+    def hybrid_forward(self, F, pred, label):
+        loss = F.square(pred - label).mean(axis=1)
+        return (loss.mean() if self.shape == (1,) else loss).reshape(self.shape)
+
+
+@pytest.mark.parametrize(("shape", "got"), [((-1, 1), r"\(4, 1\)"), ((1,), r"\(1,\)")])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_loss_of_another_shape_is_refused_before_it_is_broadcast(shape, got, first):
+    losses = {"own": OfShape(shape), "squared": gluon.loss.L2Loss()}
+    losses = LossGroup({name: losses[name] for name in sorted(losses, reverse=not first)})
+    words = r"LossGroup: `squared` must be of shape {}, got \(4,\)".format(got) if first else \
+        r"LossGroup: `own` must be of shape \(4,\), got {}".format(got)
+    with pytest.raises(ValueError, match=words):
+        losses(mx.nd.ones((4, 2)), mx.nd.zeros((4, 2)))
