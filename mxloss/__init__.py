@@ -13,6 +13,7 @@ from . import (
     stop,
     train,
     watch,
+    workers,
 )
 from .loss import (
     ActivityPenalty,
@@ -48,6 +49,6 @@ __all__ = [
     "add_penalty", "callback", "center_loss", "checkpoint", "content_loss", "estimator", "fit", "focal_loss",
     "functional", "gram_matrix", "io", "l2_penalty", "loss", "margin_softmax_loss", "metric", "operator",
     "optimizer", "random", "smooth_l1_loss", "softmax_loss", "stop", "style_loss", "total_variation_loss", "train",
-    "train_minibatch", "train_step", "watch",
+    "train_minibatch", "train_step", "watch", "workers",
 ]
 __version__ = "0.1.0"

@@ -12,12 +12,12 @@ FLOORS = [  # from the cellar up; an arrow points to a lower floor
     {"_check"},
     {"operator", "functional"},
     {"loss"},
-    {"checkpoint", "random", "stop", "watch"},  # what Module.fit and Estimator share
+    {"checkpoint", "random", "stop", "watch", "workers"},  # what Module.fit and Estimator share
     {"estimator", "callback", "optimizer", "metric", "io"},
     {"train", "launch"},
     {"__init__"},
 ]
-WITHIN_A_FLOOR = {("estimator", "metric"), ("callback", "metric"), ("stop", "checkpoint")}
+WITHIN_A_FLOOR = {("estimator", "metric"), ("callback", "metric"), ("stop", "checkpoint"), ("workers", "stop")}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -4,26 +4,29 @@ import contextlib
 import json
 import math
 import os
-import signal
 import sys
 import time
+from pathlib import Path
 
 import mxnet as mx
 
 import mxloss
+from mxloss.watch import Records
 
 from . import data as images
-from . import gluon_training, measures, network, picture, training
-from .output import output_folder, write_text
-from .problem import Problem
+from . import gluon_training, kept, measures, network, picture, training
+from .output import output_folder, reason, write_text
+from .problem import Interrupted, Problem
 from .progress import DownloadBar
-from .training import CLIP, Epochs, Interrupt, Record, Settings, smallest
+from .settings import CLIP, Settings, ended, smallest
 from .workers import connect, own_part
 
 PROGRAM = "python -m examples.mnist_center_loss"
-MODELS = (("softmax", "softmax alone"), ("center_loss", "softmax + center loss"))
+MODELS = {"softmax": "softmax alone", "center_loss": "softmax + center loss"}
 DEFAULTS = {"MNIST": {"epochs": 8, "batch_size": 128}, "digits": {"epochs": 40, "batch_size": 32}}
+LOSSES = ("softmax_loss", "center_loss", "total_loss")
 MOMENTUM = 0.9
+FILES = ["metrics.jsonl", "losses.png", "settings.json", "summary.json", "embedding.png"]
 
 
 def main(arguments=None):
@@ -33,9 +36,11 @@ def main(arguments=None):
     except Problem as problem:
         print("{}: {}".format(PROGRAM, problem), file=sys.stderr)
         return 2
-    except KeyboardInterrupt as interrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("{}: interrupted{}".format(PROGRAM, interrupt), file=sys.stderr)
+    except Interrupted as interrupted:
+        print("{}: interrupted; the same command with --resume goes on".format(PROGRAM), file=sys.stderr)
+        return interrupted.args[0]
+    except KeyboardInterrupt:
+        print("{}: interrupted".format(PROGRAM), file=sys.stderr)
         return 130
     finally:
         with contextlib.suppress(mx.base.MXNetError):
@@ -79,21 +84,34 @@ def parse(arguments):
         "python -m examples.mnist_center_loss.launch starts (default: device)")
     add("--epochs", type=_whole(1), metavar="N", help=_default_of("epochs"))
     add("--batch-size", type=_whole(1), metavar="N", help=_default_of("batch_size"))
+    add("--hybridize", action="store_true", help="compile the Gluon network and losses, with --api gluon")
     add("--lr", type=_number(0, low_open=True), default=0.05, metavar="X",
         help="learning rate at the start; it falls to a hundredth along a cosine (default: 0.05)")
+    add("--lr-steps", type=_epochs, default=(), metavar="E,F",
+        help="let the learning rate fall after these epochs instead, to a tenth each time")
     add("--wd", type=_number(0), default=0.0005, metavar="X", help="weight decay (default: 0.0005)")
     add("--alpha", type=_number(0, 1), default=0.5, metavar="X",
         help="how far a center moves towards its samples in a step, 0 to 1 (default: 0.5)")
     add("--weight", type=_number(0), default=0.2, metavar="X", help="weight of the center loss (default: 0.2)")
     add("--seed", type=_whole(0, 2 ** 31 - 1), default=1, metavar="N", help="of weights and batches (default: 1)")
+    add("--target-loss", type=_target, action="append", default=[], metavar="NAME=X",
+        help="end the training of a model after the epoch in which this loss of the training images, as metrics.jsonl "
+        "has it, is at most X: center_loss=0.05; may be given several times")
+    add("--resume", action="store_true",
+        help="go on where an earlier run with the same --out and options was ended, and end as if it had not been")
+    add("--interrupt-at", type=_whole(1), default=0, metavar="EPOCH",
+        help="end the run in the middle of this epoch, as Ctrl-C does: to try --resume")
+    add("--tensorboard", metavar="DIR", help="write files for TensorBoard: losses, speed, weights, centers")
     add("--out", default=os.path.join("runs", "mnist_center_loss"), metavar="DIR",
-        help="folder for metrics.jsonl, summary.json, embedding.png and a checkpoint per model (default: %(default)s)")
+        help="folder for metrics.jsonl, losses.png, summary.json, embedding.png and checkpoints (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.data == "digits" and options.data_dir is not None:
         raise Problem("--data-dir names a folder with MNIST: use it with --data mnist or --data auto")
     if options.api == "gluon" and options.center == "operator":
         raise Problem("--center must be block with --api gluon, got operator")
-    for name in ("data_dir", "out"):
+    if options.hybridize and options.api != "gluon":
+        raise Problem("--hybridize is for --api gluon: Module's networks are compiled anyway")
+    for name in ("data_dir", "out", "tensorboard"):
         if getattr(options, name) == "":
             raise Problem("--{} must name a folder, got nothing".format(name.replace("_", "-")))
     return options
@@ -104,42 +122,41 @@ def run(options):
 
     Raises:
         Problem: something has to be changed before it can work.
+        Interrupted: a signal has ended it.
     """
     begin = time.monotonic()
-    names = ["metrics.jsonl", "summary.json", "embedding.png"] + [name + "-symbol.json" for name, _ in MODELS]
+    names = FILES + [name + "-symbol.json" for name in MODELS]
     workers = connect(options.kvstore)
-    with output_folder(options.out, names) if workers.rank == 0 else contextlib.nullcontext() as folder:
+    first = workers.rank == 0
+    with output_folder(options.out, names) if first else contextlib.nullcontext(Path(options.out)) as folder:
         data = _load(options)
         own = own_part(data, workers)
         settings = _settings(options, own, workers)
-        if folder is not None:
+        described = _described(options, data, settings)
+        if first:
             print(data, flush=True)
-            print("settings: network {}, api {}, center {}, {} on {}, epochs {}, batch size {}, lr {:g}, wd {:g}, "
-                  "alpha {:g}, weight {:g}, seed {}".format(
-                      options.network, options.api, _center(options, settings),
+            print("settings: network {network}, api {api}, center {center}, {} on {}, epochs {epochs}, batch size "
+                  "{batch_size}, lr {lr:g}, wd {wd:g}, alpha {alpha:g}, weight {weight:g}, seed {seed}".format(
                       "1 worker" if workers.count == 1 else "each of {} workers".format(workers.count),
-                      " ".join(map(str, settings.contexts)), settings.epochs, settings.batch_size, settings.lr,
-                      settings.wd, options.alpha, options.weight, settings.seed), flush=True)
-            _remove_earlier(folder, names)
-        record = Record(folder and folder / "metrics.jsonl", settings.epochs)
+                      " ".join(described["devices"]), **described), flush=True)
+            kept.begin(folder, names, described, options.resume)
         panels = []
-        try:
-            for number, (name, title) in enumerate(MODELS):
-                net, labels, center_loss = _network(name, options, settings)
-                train = gluon_training.train if options.api == "gluon" else training.train
-                more = {"network": options.network, "center_loss": center_loss} if options.api == "gluon" else {}
-                with Interrupt() as stop:
-                    arg_params, aux_params = train(name, net, labels, own, settings,
-                                                   Epochs(name, net, own, folder, record), stop,
-                                                   workers.store(number), **more)
-                if folder is not None:
-                    panels.append(_panel(title, net, arg_params, aux_params, data, settings.contexts[0]))
-            if folder is not None:
-                _write(folder, options, data, settings, panels, time.monotonic() - begin)
-        except KeyboardInterrupt:
-            kept = _checkpoints(folder) if folder is not None else []
-            raise KeyboardInterrupt("; the last full epoch of each model is kept in {}: {}".format(
-                folder, ", ".join(path.name for path in kept) or "there is none yet"))
+        for number, (name, title) in enumerate(MODELS.items()):
+            net, labels, center_loss = _network(name, options, settings)
+            more = {"network": options.network, "center_loss": center_loss} if options.api == "gluon" else {}
+            train = gluon_training.train if options.api == "gluon" else training.train
+            try:
+                outcome = train(name, net, labels, own, settings, folder, workers.store(number), **more)
+            except OSError as error:
+                raise Problem("cannot write to {}: {}; make room or choose another folder".format(
+                    folder, reason(error))) from error
+            params = kept.export(folder, name, net, workers) if first else None
+            ended(name, outcome)
+            if first:
+                panels.append(_panel(title, net, *params, data, settings.contexts[0]))
+                picture.draw_losses(folder / "losses.png", Records(folder / "metrics.jsonl").read(), MODELS)
+        if first:
+            _write(folder, dict(described, source=data.source, seconds=round(time.monotonic() - begin, 1)), panels)
 
 
 def _load(options):
@@ -159,7 +176,9 @@ def _settings(options, data, workers):
         contexts = [mx.cpu(number) for number in range(options.devices or 1)]
     default = DEFAULTS[data.name]
     settings = Settings(options.epochs or default["epochs"], options.batch_size or default["batch_size"], options.lr,
-                        MOMENTUM, options.wd, options.seed, contexts, workers)
+                        MOMENTUM, options.wd, options.seed, contexts, workers, lr_steps=options.lr_steps,
+                        hybridize=options.hybridize, targets=tuple(options.target_loss), resume=options.resume,
+                        interrupt_at=options.interrupt_at, tensorboard=options.tensorboard)
     for label in (data.train_label, data.test_label):
         smallest(len(label), settings.batch_size, len(contexts))
     return settings
@@ -183,19 +202,16 @@ def _network(name, options, settings):
     return network.softmax_and_block(options.network, center_loss), network.CENTER_LABELS, center_loss
 
 
-def _remove_earlier(folder, names):
-    """Remove what an earlier run has left, so that no file of it stands among those of this one."""
-    for path in [folder / name for name in names] + _checkpoints(folder):
-        try:
-            if path.exists():
-                path.unlink()
-        except OSError as error:
-            raise Problem("--out must be a folder whose files can be replaced, got {}: {}".format(
-                folder, error.strerror)) from error
-
-
-def _checkpoints(folder):
-    return [path for name, _ in MODELS for path in sorted(folder.glob(name + "-[0-9][0-9][0-9][0-9].params"))]
+def _described(options, data, settings):
+    """All that decides what a run comes to, by name."""
+    return {
+        "data_set": data.name, "train_size": len(data.train_label), "test_size": len(data.test_label),
+        "network": options.network, "devices": [str(context) for context in settings.contexts],
+        "epochs": settings.epochs, "batch_size": settings.batch_size, "lr": settings.lr,
+        "lr_steps": list(settings.lr_steps), "momentum": settings.momentum, "wd": settings.wd, "clip_gradient": CLIP,
+        "api": options.api, "hybridize": settings.hybridize, "center": _center(options, settings),
+        "workers": settings.workers.count, "alpha": options.alpha, "weight": options.weight, "seed": settings.seed,
+    }
 
 
 def _panel(title, net, arg_params, aux_params, data, context):
@@ -207,24 +223,16 @@ def _panel(title, net, arg_params, aux_params, data, context):
                          data.test_label, centers)
 
 
-def _write(folder, options, data, settings, panels, seconds):
+def _write(folder, described, panels):
     """Print the table; write it and the picture."""
-    summary = {
-        "data_set": data.name, "source": data.source, "train_size": len(data.train_label),
-        "test_size": len(data.test_label), "network": options.network,
-        "devices": [str(context) for context in settings.contexts], "epochs": settings.epochs,
-        "batch_size": settings.batch_size, "lr": settings.lr, "momentum": settings.momentum, "wd": settings.wd,
-        "clip_gradient": CLIP, "api": options.api, "center": _center(options, settings),
-        "workers": settings.workers.count, "alpha": options.alpha, "weight": options.weight, "seed": settings.seed,
-        "centers": measures.CENTERS,
-        "models": {name: panel.measures for (name, _), panel in zip(MODELS, panels)}, "seconds": round(seconds, 1),
-        "mxloss": mxloss.__version__,
-    }
+    summary = dict(described, centers=measures.CENTERS, mxloss=mxloss.__version__,
+                   models={name: panel.measures for name, panel in zip(MODELS, panels)})
     picture.draw(folder / "embedding.png", panels, "{}: embeddings of {} test images, {} epochs, seed {}".format(
-        data.name, len(data.test_label), settings.epochs, settings.seed))
+        described["data_set"], described["test_size"], described["epochs"], described["seed"]))
     write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     print("\n{}\n\ncenters: {}\n{:.0f} seconds; written to {}".format(
-        measures.table([(panel.title, panel.measures) for panel in panels]), measures.CENTERS, seconds, folder))
+        measures.table([(panel.title, panel.measures) for panel in panels]), measures.CENTERS, described["seconds"],
+        folder))
 
 
 def _whole(low, high=None):
@@ -253,6 +261,24 @@ def _number(low, high=None, *, low_open=False):
             raise argparse.ArgumentTypeError("must be {}, got {}".format(allowed, text))
         return value
     return number
+
+
+def _epochs(text):
+    try:
+        epochs = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        epochs = ()
+    if not epochs or list(epochs) != sorted(set(epochs)) or epochs[0] < 1:
+        raise argparse.ArgumentTypeError("must be epochs from 1 in rising order with commas between them, got "
+                                         "{}".format(text))
+    return epochs
+
+
+def _target(text):
+    name, _, value = text.partition("=")
+    if name not in LOSSES:
+        raise argparse.ArgumentTypeError("must be NAME=X, NAME one of {}, got {}".format(", ".join(LOSSES), text))
+    return name, _number(0)(value)
 
 
 def _gpus(text):

@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all, in a folder that is known to take them."""
+"""Where output goes: files that appear whole or not at all, in a folder that is known to take them; the terminal."""
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 from .problem import Problem
@@ -74,3 +75,13 @@ def reason(error):
     if isinstance(inner, OSError):
         error = inner
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def is_terminal(stream):
+    """Whether somebody watches `stream`."""
+    return hasattr(stream, "isatty") and stream.isatty()
+
+
+def lines_go_to():
+    """The stream for progress: standard error has bars in a terminal, standard output has lines elsewhere."""
+    return sys.stderr if is_terminal(sys.stderr) else sys.stdout

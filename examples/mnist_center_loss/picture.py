@@ -1,4 +1,4 @@
-"""The picture: the 2-D embeddings side by side."""
+"""The pictures: the 2-D embeddings side by side, and every loss over time."""
 from typing import NamedTuple
 
 import matplotlib
@@ -63,3 +63,37 @@ def _draw_panel(axes, panel):
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
+
+
+def draw_losses(path, records, models):
+    """Draw every loss and the accuracy of each epoch into a PNG file: a panel each, in it a line per model and split.
+
+    Args:
+        path: of the file.
+        records: those of ``metrics.jsonl``.
+        models: titles of the models by name.
+    """
+    records = [record for record in records if not record["partial"] and record["model"] in models]
+    names = [name for name in ("softmax_loss", "center_loss", "total_loss", "accuracy")
+             if any(record.get(name) is not None for record in records)]
+    figure = Figure(figsize=(4.6 * len(names) + 0.4, 4.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle("after each epoch, per image; the accuracy is a share of the images")
+    handles = {}
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for number, (model, title) in enumerate(models.items()):
+            for split, style in (("train", "-"), ("validation", "--")):
+                points = [(record["epoch"], record[name]) for record in records if record["model"] == model and
+                          record["split"] == split and record.get(name) is not None]
+                if points:
+                    label = "{}, {}".format(title, "training" if split == "train" else "test")
+                    handles[label], = axes.plot(*zip(*points), style, color=COLORS[number], marker="o", markersize=3)
+        axes.set_title(name.replace("_", " "))
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if name != "accuracy":
+            axes.set_yscale("log")
+        axes.grid(alpha=0.25, which="both")
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="png")

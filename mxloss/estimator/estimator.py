@@ -8,6 +8,7 @@ from .. import _check
 from ..checkpoint import Folder
 from ..loss import LossGroup
 from ..stop import Outcome
+from ..workers import Workers
 from .batch import BatchProcessor
 from .handler import GradientUpdateHandler, MetricHandler, loss_metrics
 from .loader import as_loader
@@ -72,6 +73,9 @@ class Estimator(stock.Estimator):
         drawn for each batch, and with data that is drawn in this process, as by a DataLoader without workers or an
         iterator of `mxloss.io`.
 
+        On several workers (`dist_sync`, update_on_kvstore=False) all stop at the same batch when one has a reason. Each
+        has checkpoints of its own, in ``worker-0``, ``worker-1`` … of the folder, and all go on from the same one.
+
         Args:
             train_data: a `gluon.data.DataLoader` or a `mx.io.DataIter`.
             val_data: the same, to validate on after each epoch.
@@ -103,8 +107,12 @@ class Estimator(stock.Estimator):
         stopping = StopHandler(self, stop, on_signal=stop_on_signal, validation=val_data is not None or any(
             isinstance(handler, stock.ValidationHandler) for handler in handlers))
         handlers += [run, stopping]
+        if checkpoint is not None and not isinstance(checkpoint, Folder):
+            checkpoint = Folder(checkpoint)
+        stopping.workers = self._workers(bool(stopping.judge.criteria) or stop_on_signal, checkpoint is not None)
         if checkpoint is not None:
-            folder = checkpoint if isinstance(checkpoint, Folder) else Folder(checkpoint)
+            folder = stopping.workers.folder(checkpoint)
+            folder.clean()
             handlers.append(CheckpointHandler(folder, stopping, seed))
             if _check.flag("fit", "resume", resume):
                 handlers[-1].resume(self)
@@ -113,6 +121,7 @@ class Estimator(stock.Estimator):
                             where=": {} has some".format(folder.path))
         elif resume:
             _check.fail("fit", "resume", "False where there is no `checkpoint`", resume)
+        stopping.outcome = stopping.workers.agree(stopping.outcome, *run.last)
         if stopping.outcome is not None:  # what the checkpoint is of had come to its end
             return stopping.outcome
         if run.epoch >= (run.epoch + 1 if epochs is None else epochs) or run.step >= (batches or run.step + 1):
@@ -130,6 +139,14 @@ class Estimator(stock.Estimator):
             for watcher in watchers:
                 watcher.close()
         return stopping.outcome or Outcome("end", *run.last)
+
+    def _workers(self, may_stop, saves):
+        """The workers of the trainer's kvstore, which Trainer itself would make at its first step."""
+        settings = self.trainer._kvstore_params
+        workers = Workers(self.trainer._kvstore or settings["kvstore"], may_stop, saves, settings["update_on_kvstore"])
+        if not self.trainer._kv_initialized:
+            settings["kvstore"] = workers.kvstore
+        return workers
 
     def evaluate(self, val_data, batch_axis=0, event_handlers=None):
         """Let the validation metrics take in `val_data`; see MXNet's `Estimator.evaluate`."""

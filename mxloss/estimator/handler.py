@@ -17,6 +17,8 @@ class GradientUpdateHandler(stock.GradientUpdateHandler, stock.TrainBegin, stock
 
     Args:
         batches: how many batches make a step, at least 1.
+        batch_size: what the gradients of a step are divided by, the number of its samples by default. With several
+            workers it has to be the same number on all of them, that of the samples of all.
         priority: handlers are called from the lowest to the highest.
 
     Attributes:
@@ -26,8 +28,10 @@ class GradientUpdateHandler(stock.GradientUpdateHandler, stock.TrainBegin, stock
         >>> handler = GradientUpdateHandler(batches=4)      # estimator.fit(..., event_handlers=[handler])
     """
 
-    def __init__(self, batches=1, priority=-2000):
+    def __init__(self, batches=1, priority=-2000, *, batch_size=None):
         super().__init__(priority)
+        self.batch_size = None if batch_size is None else \
+            _check.integer("GradientUpdateHandler", "batch_size", batch_size, low=1)
         self.batches = _check.integer("GradientUpdateHandler", "batches", batches, low=1)
         self.pending, self._samples, self._added = 0, 0, []
 
@@ -61,9 +65,10 @@ class GradientUpdateHandler(stock.GradientUpdateHandler, stock.TrainBegin, stock
             parameter.grad_req = "write"
 
     def _step(self, estimator):
+        divisor = self.batch_size or self._samples
         for look in getattr(estimator, "before_step", ()):
-            look(estimator, self._samples)
-        estimator.trainer.step(self._samples)
+            look(estimator, divisor)
+        estimator.trainer.step(divisor)
         for parameter in self._added:
             parameter.zero_grad()
         self.pending = self._samples = 0

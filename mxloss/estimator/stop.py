@@ -50,11 +50,12 @@ class StopHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         priority: handlers are called from the lowest to the highest.
 
     Attributes:
+        workers: `mxloss.workers.Workers` that have to stop at the same batch, None for this process alone.
         outcome: `mxloss.stop.Outcome` once it is over, None before.
     """
 
     def __init__(self, estimator, criteria=None, *, validation=False, on_signal=False, priority=-600):
-        self.priority = priority
+        self.priority, self.workers = priority, None
         self.judge = Judge("fit", criteria, Plain(estimator.train_metrics), validation=validation,
                            validation_metric=Plain(estimator.val_metrics))
         self.signals = Signals(_check.flag("fit", "stop_on_signal", on_signal))
@@ -69,7 +70,7 @@ class StopHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         for window in self.judge.windows:
             update(window.metrics, kwargs["loss"])
         run = estimator.run
-        self._found = self._found or self.judge.batch_done(*run.last) or self._caught(run)
+        self._found = self._agreed(self._found or self.judge.batch_done(*run.last) or self._caught(run), run)
         if self._found and not estimator.pending:
             self.outcome = self._found._replace(epoch=run.last[0], batch=run.last[1])
         return self.outcome is not None
@@ -78,9 +79,12 @@ class StopHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         """Whether it is over."""
         run = estimator.run
         if self.outcome is None and run.whole:
-            self.outcome = (self._found or self.judge.epoch_done(*run.last, values(estimator))
-                            or self._caught(run))
+            self.outcome = self._agreed(self._found or self.judge.epoch_done(*run.last, values(estimator))
+                                        or self._caught(run), run)
         return self.outcome is not None
+
+    def _agreed(self, outcome, run):
+        return outcome if self.workers is None else self.workers.agree(outcome, *run.last)
 
     def _caught(self, run):
         if self.signals.caught is None:
@@ -112,10 +116,11 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         Raises:
             ValueError: a checkpoint that is broken, of another network, or of a training with another seed.
         """
-        self.folder.clean()
-        checkpoint = self.folder.load()
-        if checkpoint is None:
+        place = next(reversed(self.folder.list()), None)
+        place = place if self.stop.workers is None else self.stop.workers.common(place)
+        if place is None:
             return
+        checkpoint = self.folder.load(place)
         if checkpoint.state["seed"] != self.seed:
             _check.fail("fit", "seed", "that of the checkpoint, {}".format(checkpoint.state["seed"]), self.seed)
         state.restore(estimator, checkpoint)

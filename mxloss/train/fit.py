@@ -19,8 +19,8 @@ from .. import _check, random
 from ..callback import wait_for_outputs
 from ..checkpoint import Folder, metric_state, restore_metric
 from ..stop import Judge, Outcome, Signals
+from ..workers import Workers
 from . import state
-from .workers import Workers
 
 
 def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, begin_epoch=0, stop=None, checkpoint=None,

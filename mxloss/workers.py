@@ -5,8 +5,8 @@ import os
 import mxnet as mx
 import numpy as np
 
-from .. import _check
-from ..stop import SIGNALS, Outcome
+from . import _check
+from .stop import SIGNALS, Outcome
 
 _held = set()  # the servers outlive a training, and would take a second initial value for one worker's push
 
@@ -22,6 +22,7 @@ class Workers:
         kvstore: what `Module.fit` takes; of a distributed one, the name is replaced by the kvstore itself.
         may_stop: whether there can be a reason to stop before the last epoch.
         saves: whether there will be checkpoints.
+        servers_update: whether servers do, None for what the environment says.
 
     Attributes:
         rank: number of this worker, from 0.
@@ -31,7 +32,7 @@ class Workers:
         ValueError: `may_stop` or `saves` where the servers update, for then workers can neither agree nor save.
     """
 
-    def __init__(self, kvstore, may_stop, saves):
+    def __init__(self, kvstore, may_stop, saves, servers_update=None):
         kind = kvstore if isinstance(kvstore, str) else getattr(kvstore, "type", "")
         self.kvstore, self.rank, self.number = kvstore, 0, 1
         if "dist" not in kind:
@@ -40,10 +41,12 @@ class Workers:
             self.kvstore = mx.kv.create(kvstore)
         self.rank, self.number = self.kvstore.rank, self.kvstore.num_workers
         self._may_stop = may_stop
-        servers_update = "async" in kind or int(os.getenv("MXNET_UPDATE_ON_KVSTORE", "1"))
-        if servers_update and (saves or (may_stop and self.number > 1)):
+        if servers_update is None:
+            servers_update = int(os.getenv("MXNET_UPDATE_ON_KVSTORE", "1"))
+        if (servers_update or "async" in kind) and (saves or (may_stop and self.number > 1)):
             _check.fail("fit", "checkpoint" if saves else "stop", "None where servers update: with 'dist_sync', and "
-                        "MXNET_UPDATE_ON_KVSTORE=0 in the environment of each worker, the workers do", kind)
+                        "MXNET_UPDATE_ON_KVSTORE=0 in the environment of each worker or update_on_kvstore=False of its "
+                        "Trainer, the workers do", kind)
 
     def folder(self, folder):
         """The folder of this worker's checkpoints: `folder` itself where it is the only one."""
@@ -59,7 +62,7 @@ class Workers:
             return place
         mine = np.zeros((self.number, 2))
         mine[self.rank] = (-1, -1) if place is None else place
-        earliest = min(map(tuple, self._added("mxloss_fit_place", mine).astype(int).tolist()))
+        earliest = min(map(tuple, self._added("mxloss_place", mine).astype(int).tolist()))
         return None if earliest < (0, 0) else earliest
 
     def agree(self, outcome, epoch, batch):
@@ -67,7 +70,7 @@ class Workers:
         if self.number == 1 or not self._may_stop:
             return outcome
         signal = outcome and outcome.signal
-        votes = self._added("mxloss_fit_stop", [outcome is not None and signal is None] + [
+        votes = self._added("mxloss_stop", [outcome is not None and signal is None] + [
             number == signal for number in SIGNALS])
         if outcome is not None or not votes.any():
             return outcome
