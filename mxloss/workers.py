@@ -1,5 +1,6 @@
 """Several workers that train together: each has its checkpoints, and they end and go on together."""
 import copy
+import itertools
 import os
 
 import mxnet as mx
@@ -8,7 +9,7 @@ import numpy as np
 from . import _check
 from .stop import SIGNALS, Outcome
 
-_held = set()  # the servers outlive a training, and would take a second initial value for one worker's push
+_numbers = itertools.count()
 
 
 class Workers:
@@ -41,6 +42,8 @@ class Workers:
             self.kvstore = mx.kv.create(kvstore)
         self.rank, self.number = self.kvstore.rank, self.kvstore.num_workers
         self._may_stop = may_stop
+        # Servers outlive a training, and would take a second initial value of a key for what one worker pushes.
+        self._name, self._held = "mxloss_workers_{}_".format(next(_numbers)), set()
         if servers_update is None:
             servers_update = int(os.getenv("MXNET_UPDATE_ON_KVSTORE", "1"))
         if (servers_update or "async" in kind) and (saves or (may_stop and self.number > 1)):
@@ -62,7 +65,7 @@ class Workers:
             return place
         mine = np.zeros((self.number, 2))
         mine[self.rank] = (-1, -1) if place is None else place
-        earliest = min(map(tuple, self._added("mxloss_place", mine).astype(int).tolist()))
+        earliest = min(map(tuple, self._added("place", mine).astype(int).tolist()))
         return None if earliest < (0, 0) else earliest
 
     def agree(self, outcome, epoch, batch):
@@ -70,7 +73,7 @@ class Workers:
         if self.number == 1 or not self._may_stop:
             return outcome
         signal = outcome and outcome.signal
-        votes = self._added("mxloss_stop", [outcome is not None and signal is None] + [
+        votes = self._added("stop", [outcome is not None and signal is None] + [
             number == signal for number in SIGNALS])
         if outcome is not None or not votes.any():
             return outcome
@@ -81,10 +84,10 @@ class Workers:
 
     def _added(self, key, mine):
         """The sum of what all workers call with."""
-        mine = mx.nd.array(np.asarray(mine, dtype="float32"))
-        if key not in _held:
+        mine, key = mx.nd.array(np.asarray(mine, dtype="float32")), self._name + key
+        if key not in self._held:
             self.kvstore.init(key, mx.nd.zeros_like(mine))
-            _held.add(key)
+            self._held.add(key)
         self.kvstore.push(key, mine)
         self.kvstore.pull(key, out=mine)
         return mine.asnumpy()

@@ -151,10 +151,11 @@ def run(options):
                 raise Problem("cannot write to {}: {}; make room or choose another folder".format(
                     folder, reason(error))) from error
             params = kept.export(folder, name, net, workers) if first else None
+            if first:
+                picture.draw_losses(folder / "losses.png", Records(folder / "metrics.jsonl").read(), MODELS)
             ended(name, outcome)
             if first:
                 panels.append(_panel(title, net, *params, data, settings.contexts[0]))
-                picture.draw_losses(folder / "losses.png", Records(folder / "metrics.jsonl").read(), MODELS)
         if first:
             _write(folder, dict(described, source=data.source, seconds=round(time.monotonic() - begin, 1)), panels)
 

@@ -76,6 +76,8 @@ def draw_losses(path, records, models):
     records = [record for record in records if not record["partial"] and record["model"] in models]
     names = [name for name in ("softmax_loss", "center_loss", "total_loss", "accuracy")
              if any(record.get(name) is not None for record in records)]
+    if not names:
+        return
     figure = Figure(figsize=(4.6 * len(names) + 0.4, 4.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle("after each epoch, per image; the accuracy is a share of the images")
@@ -93,6 +95,8 @@ def draw_losses(path, records, models):
         axes.xaxis.get_major_locator().set_params(integer=True)
         if name != "accuracy":
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.25, which="both")
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=len(handles), frameon=False)
     with whole(path) as temporary:

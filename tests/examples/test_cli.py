@@ -51,18 +51,18 @@ def test_a_run_writes_the_table_the_record_the_picture_and_two_checkpoints(small
         tmp_path / "given")
     folder = os.path.join("runs", "mnist_center_loss")
     assert sorted(os.listdir(folder)) == sorted([
-        "metrics.jsonl", "summary.json", "embedding.png", "softmax-symbol.json", "softmax-0002.params",
-        "center_loss-symbol.json", "center_loss-0002.params"])
+        "checkpoints", "settings.json", "metrics.jsonl", "losses.png", "summary.json", "embedding.png",
+        "softmax-symbol.json", "softmax-0002.params", "center_loss-symbol.json", "center_loss-0002.params"])
 
     with open(os.path.join(folder, "metrics.jsonl")) as lines:
         rows = [json.loads(line) for line in lines]
     assert [(row["model"], row["epoch"], row["split"]) for row in rows] == [
         (model, epoch, split) for model in ("softmax", "center_loss") for epoch in (1, 2)
-        for split in ("train", "test")]
-    names = {"epoch", "model", "split", "samples_per_second", "accuracy", "softmax_loss"}
+        for split in ("train", "validation")]
+    names = {"epoch", "batch", "step", "partial", "model", "split", "accuracy", "softmax_loss"}
     for row in rows:
-        assert set(row) == names | ({"center_loss", "total_loss"} if row["model"] == "center_loss" else set())
-        assert row["samples_per_second"] > 0
+        assert set(row) == names | ({"center_loss", "total_loss"} if row["model"] == "center_loss" else set()) | (
+            {"samples_per_second", "learning_rate"} if row["split"] == "train" else set())
 
     with open(os.path.join(folder, "summary.json")) as file:
         summary = json.load(file)
@@ -70,12 +70,13 @@ def test_a_run_writes_the_table_the_record_the_picture_and_two_checkpoints(small
     for model in ("softmax", "center_loss"):
         numbers = summary["models"][model]
         assert numbers["test_accuracy"] == pytest.approx(
-            [row["accuracy"] for row in rows if row["model"] == model and row["split"] == "test"][-1])
+            [row["accuracy"] for row in rows if row["model"] == model and row["split"] == "validation"][-1])
         assert numbers["distance_ratio"] == pytest.approx(
             numbers["own_center_distance"] / numbers["between_center_distance"])
         assert "{:.4f}".format(numbers["distance_ratio"]) in captured.out
         mx.model.load_checkpoint(os.path.join(folder, model), 2)
-    assert matplotlib.image.imread(os.path.join(folder, "embedding.png")).ndim == 3
+    for picture in ("embedding.png", "losses.png"):
+        assert matplotlib.image.imread(os.path.join(folder, picture)).ndim == 3
 
 
 def test_options_reach_what_they_are_for(small, capsys):
@@ -101,8 +102,48 @@ def test_a_second_run_replaces_every_file_of_the_first(small):
         file.write("not the example's")
     assert cli.main(small + ["--epochs", "1", "--out", "o"]) == 0
     assert sorted(os.listdir("o")) == sorted([
-        "mine.txt", "metrics.jsonl", "summary.json", "embedding.png", "softmax-symbol.json", "softmax-0001.params",
-        "center_loss-symbol.json", "center_loss-0001.params"])
+        "mine.txt", "checkpoints", "settings.json", "metrics.jsonl", "losses.png", "summary.json", "embedding.png",
+        "softmax-symbol.json", "softmax-0001.params", "center_loss-symbol.json", "center_loss-0001.params"])
+
+
+@pytest.mark.parametrize("api", ["module", "gluon"])
+def test_a_resumed_run_ends_as_one_that_was_not_interrupted(small, capsys, api):
+    arguments = small + ["--epochs", "3", "--devices", "2", "--api", api]
+    assert cli.main(arguments + ["--out", "straight"]) == 0
+    assert cli.main(arguments + ["--out", "cut", "--interrupt-at", "2"]) == 130
+    assert capsys.readouterr().err.endswith("interrupted; the same command with --resume goes on\n")
+    assert cli.main(arguments + ["--out", "cut", "--resume", "--target-loss", "softmax_loss=0"]) == 0
+    assert cli.main(arguments + ["--out", "cut", "--resume"]) == 0  # all is done
+    results = []
+    for folder in ("straight", "cut"):
+        with open(folder + "/metrics.jsonl") as file:
+            rows = [json.loads(line) for line in file]
+        for row in rows:
+            row.pop("samples_per_second", None)
+        with open(folder + "/summary.json") as file:
+            results.append((rows, json.load(file)["models"]))
+    assert results[0] == results[1]
+
+
+def test_what_is_resumed_has_to_be_the_same_run(small, capsys):
+    assert cli.main(small + ["--epochs", "1", "--out", "o"]) == 0
+    capsys.readouterr()
+    assert cli.main(small + ["--epochs", "1", "--out", "o", "--resume", "--wd", "0"]) == 2
+    assert capsys.readouterr().err == (
+        "python -m examples.mnist_center_loss: --resume goes on with the run in o, whose wd is 0.0005, got 0.0\n")
+
+
+def test_tensorboard_gets_both_models(small):
+    assert cli.main(small + ["--epochs", "1", "--out", "o", "--tensorboard", "t"]) == 0
+    assert sorted(os.listdir("t")) == ["center_loss", "softmax"]
+    assert all(os.listdir(os.path.join("t", name)) for name in os.listdir("t"))
+
+
+def test_a_target_is_told(small, capsys):
+    assert cli.main(small + ["--epochs", "3", "--out", "o", "--target-loss", "center_loss=1000000"]) == 0
+    assert "\ncenter_loss: center_loss reached " in capsys.readouterr().out
+    assert os.path.exists("o/softmax-0003.params")
+    assert os.path.exists("o/center_loss-0001.params")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -126,6 +167,12 @@ def test_a_second_run_replaces_every_file_of_the_first(small):
     (["--devices", "2", "--gpus", "77"], "--gpus"),
     (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
     (["--lr"], "argument --lr: expected one argument"),
+    (["--target-loss", "loss=1"], "argument --target-loss: must be NAME=X, NAME one of softmax_loss, center_loss, "),
+    (["--target-loss", "center_loss"], "argument --target-loss: must be a finite number >= 0, got"),
+    (["--interrupt-at", "0"], "argument --interrupt-at: must be a whole number >= 1, got 0"),
+    (["--lr-steps", "3,2"], "argument --lr-steps: must be epochs from 1 in rising order with commas between them, got"),
+    (["--hybridize"], "--hybridize is for --api gluon"),
+    (["--tensorboard", ""], "--tensorboard must name a folder, got nothing"),
     (["--out", ""], "--out must name a folder, got nothing"),
     (["--data-dir", ""], "--data-dir must name a folder, got nothing"),
 ])
@@ -166,8 +213,9 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line(small, capsys, monkeypatc
     captured = capsys.readouterr()
     assert re.search("^python -m examples.mnist_center_loss: cannot write .*embedding.png: No space left on device; "
                      "make room or choose another folder$", captured.err)
-    assert sorted(os.listdir("o")) == sorted(["metrics.jsonl", "softmax-symbol.json", "softmax-0001.params",
-                                              "center_loss-symbol.json", "center_loss-0001.params"])
+    assert sorted(os.listdir("o")) == sorted([
+        "checkpoints", "settings.json", "metrics.jsonl", "losses.png", "softmax-symbol.json", "softmax-0001.params",
+        "center_loss-symbol.json", "center_loss-0001.params"])
 
 
 def test_help_names_every_option(capsys):
@@ -176,5 +224,6 @@ def test_help_names_every_option(capsys):
     assert end.value.code == 0
     text = capsys.readouterr().out
     for option in ("data", "data-dir", "train-size", "test-size", "network", "devices", "gpus", "epochs", "batch-size",
-                   "lr", "wd", "alpha", "weight", "seed", "out"):
+                   "lr", "lr-steps", "wd", "alpha", "weight", "seed", "api", "center", "kvstore", "hybridize",
+                   "target-loss", "resume", "interrupt-at", "tensorboard", "out"):
         assert "--" + option in text

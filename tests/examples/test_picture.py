@@ -1,4 +1,4 @@
-"""The picture: a whole PNG with a panel per model."""
+"""The pictures: whole PNGs with a panel per model, or per loss."""
 import os
 
 import matplotlib.image
@@ -37,3 +37,23 @@ def test_the_picture_shows_every_colour_in_both_halves(tmp_path, panels):
 def test_a_picture_that_cannot_be_written_is_a_problem(tmp_path, panels):
     with pytest.raises(Problem, match="^cannot write .*embedding.png: No such file or directory"):
         picture.draw(tmp_path / "gone" / "embedding.png", panels, "heading")
+
+
+def test_every_loss_has_a_panel_with_a_line_for_each_model_and_split(tmp_path):
+    records = [{"model": model, "epoch": epoch, "split": split, "partial": False, "accuracy": loss / 4 + 0.1 * epoch,
+                "softmax_loss": loss / epoch, **({"center_loss": 0.1 / epoch} if model == "b" else {})}
+               for epoch in (1, 2, 3) for model, loss in (("a", 1.0), ("b", 2.0)) for split in ("train", "validation")]
+    records.append(dict(records[0], partial=True, softmax_loss=1e9))
+    records[2]["softmax_loss"] = None  # was not finite
+    picture.draw_losses(tmp_path / "losses.png", records, {"a": "model a", "b": "model b"})
+    image = matplotlib.image.imread(str(tmp_path / "losses.png"))[:, :, :3]
+    thirds = np.array_split(image[:int(0.9 * len(image))], 3, axis=1)  # without the legend below
+    for number, models in enumerate(["ab", "b", "ab"]):
+        for color, model in zip(picture.COLORS, "ab"):
+            wanted = np.array([int(color[i:i + 2], 16) for i in (1, 3, 5)]) / 255
+            assert (np.abs(thirds[number] - wanted).max(axis=2) < 0.02).any() == (model in models)
+
+
+def test_without_a_whole_epoch_there_is_no_picture_of_losses(tmp_path):
+    picture.draw_losses(tmp_path / "losses.png", [], {"a": "model a"})
+    assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def test_digits_need_no_network_and_no_terminal(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == \
         "data set: digits (8x8 digits of scikit-learn, scaled up), 300 training and 50 test images"
-    assert "center_loss epoch 2/2 train: accuracy " in done.stdout
+    assert re.search(r"^center_loss epoch 2/2: \[.*\] accuracy .* center_loss ", done.stdout, re.MULTILINE)
     assert {path.name for path in (tmp_path / "out").iterdir()} > {"metrics.jsonl", "summary.json", "embedding.png"}
     assert [readable(tmp_path / "out", model) for model in ("softmax", "center_loss")] == [2, 2]
 
@@ -77,11 +77,11 @@ def test_a_terminal_shows_a_bar_per_epoch(tmp_path):
     bars = re.split("[\r\n]+", text)
     for model, loss in (("softmax", "softmax_loss"), ("center_loss", "center_loss")):
         for epoch in (1, 2):
-            full = [bar for bar in bars if bar.startswith("100% {} {}/2: ".format(model, epoch))]
+            full = [bar for bar in bars if re.match(r"{} epoch {}/2 (\d+)/\1, ".format(model, epoch), bar)]
             assert full, text
             assert re.search(loss + r" \d+\.\d{4}", full[-1])
-        assert "{} epoch 1/2 train".format(model) not in out  # the bar has said it
-        assert "{} epoch 1/2 test".format(model) in out
+        assert "{} epoch 1/2 validation: ".format(model) in text
+        assert model + " epoch" not in out
 
 
 def chunks(descriptor):
@@ -97,29 +97,30 @@ def chunks(descriptor):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", ["1", "2"])
-def test_ctrl_c_leaves_a_readable_checkpoint_of_the_last_full_epoch(tmp_path, devices):
-    process = subprocess.Popen([sys.executable, "-m", MODULE, "--out", str(tmp_path / "out"), "--data", "digits",
-                                "--network", "mlp", "--epochs", "5000", "--devices", devices], cwd=str(ROOT),
-                               env=environment(tmp_path), text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+@pytest.mark.parametrize(("number", "code", "options"), [
+    (signal.SIGINT, 130, ("--devices", "1")), (signal.SIGTERM, 143, ("--devices", "2")),
+    (signal.SIGINT, 130, ("--devices", "2", "--api", "gluon"))])
+def test_a_signal_leaves_the_last_full_epoch_readable_and_resume_goes_on(tmp_path, number, code, options):
+    options += ("--data", "digits", "--network", "mlp", "--epochs", "5000")
+    process = subprocess.Popen([sys.executable, "-m", MODULE, "--out", str(tmp_path / "out"), *options], cwd=str(ROOT),
+                               env=environment(tmp_path), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         for line in process.stdout:
-            if line.startswith("softmax epoch 3/5000 test"):
+            if line.startswith("softmax epoch 3/5000 validation"):
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in out + err
-    assert len(err.splitlines()) == 1
+    assert err == "python -m {}: interrupted; the same command with --resume goes on\n".format(MODULE)
     epoch = readable(tmp_path / "out", "softmax")
-    assert "interrupted; the last full epoch of each model is kept in {}: softmax-{:04d}.params".format(
-        tmp_path / "out", epoch) in err
-    rows = [json.loads(row) for row in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    assert max(row["epoch"] for row in rows if row["split"] == "train") == epoch >= 3
-    assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".part")]
+    records = [json.loads(row) for row in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert max(record["epoch"] for record in records if not record["partial"]) == epoch >= 3
+    done = run(tmp_path, *options, "--resume", "--interrupt-at", str(epoch + 3))
+    assert done.returncode == 130, done.stderr
+    assert readable(tmp_path / "out", "softmax") == epoch + 2
 
 
 @pytest.mark.slow

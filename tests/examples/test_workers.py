@@ -74,24 +74,25 @@ def test_both_apis_have_the_same_networks_under_the_same_names(name, rng):
 def lines(folder):
     rows = [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
-        del row["samples_per_second"]
+        row.pop("samples_per_second", None)
     return rows
 
 
 def assert_alike(row, other):
     assert set(row) == set(other)
     for key, value in row.items():
-        assert value == (other[key] if isinstance(value, str) else pytest.approx(other[key], rel=2e-3)), key
+        exact = isinstance(value, (str, bool, int))
+        assert value == (other[key] if exact else pytest.approx(other[key], rel=2e-3)), key
 
 
 @pytest.mark.slow
 def test_module_gluon_and_any_number_of_devices_train_alike(tmp_path):
     runs = {}
-    for options in ((), ("--api", "gluon"), ("--devices", "3"), ("--api", "gluon", "--devices", "2")):
+    for options in ((), ("--api", "gluon"), ("--devices", "3"), ("--api", "gluon", "--devices", "2", "--hybridize")):
         folder = tmp_path / "-".join(("run",) + options)
         done = run(folder, *SMALL, *options)
         assert (done.returncode, done.stderr) == (0, "")
-        assert len(list((folder / "out").iterdir())) == 7
+        assert len(list((folder / "out").iterdir())) == 10
         runs[options] = lines(folder)
     for rows in runs.values():
         assert len(rows) == 8
@@ -110,14 +111,16 @@ def launched(folder, *arguments):
 def test_two_workers_train_as_one_with_their_batches_together(tmp_path, api):
     done = launched(tmp_path, *SMALL, "--api", api, "--batch-size", "16")
     assert done.returncode == 0, done.stdout
-    assert len(os.listdir(tmp_path / "out")) == 7
+    assert len(os.listdir(tmp_path / "out")) == 10
     assert "worker 1 | softmax epoch" not in done.stdout
     one = tmp_path / "one"
     assert run(one, *SMALL, "--batch-size", "300", "--center", "block").returncode == 0
     two = tmp_path / "two"
     assert launched(two, *SMALL, "--api", api, "--batch-size", "150").returncode == 0
     for row, alone in zip(lines(two), lines(one)):
-        if row["split"] == "test":  # training values are those of worker 0's half
+        for key in ("batch", "step"):  # 300 images are a batch of one and two of 150 each
+            assert row.pop(key) == alone.pop(key)
+        if row["split"] == "validation":  # training values are those of worker 0's half
             assert_alike(row, alone)
 
 
@@ -127,3 +130,15 @@ def test_a_bad_option_ends_all_workers_with_its_status(tmp_path):
     assert done.returncode == 2
     assert "--epochs: must be a whole number >= 1" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("api", ["module", "gluon"])
+def test_two_workers_go_on_where_both_were_interrupted(tmp_path, api):
+    straight, cut = tmp_path / "straight", tmp_path / "cut"
+    assert launched(straight, *SMALL, "--api", api).returncode == 0
+    done = launched(cut, *SMALL, "--api", api, "--interrupt-at", "2")
+    assert done.returncode == 130, done.stdout
+    done = launched(cut, *SMALL, "--api", api, "--resume")
+    assert done.returncode == 0, done.stdout
+    assert lines(cut) == lines(straight)
