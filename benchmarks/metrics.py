@@ -7,17 +7,15 @@ rounds of the time relative to "no metric" in the same round, and the peak memor
 own.
 """
 import argparse
-import gzip
-import os
+import functools
 import resource
 import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+from turns import digits, in_turns, ratio
 
 import mxloss
 
@@ -37,19 +35,6 @@ def network():
                            num_class=10, alpha=0.5, scale=0.1, batchsize=64)
     return mx.sym.Group([mx.sym.SoftmaxOutput(scores, mx.sym.var("softmax_label"), name="softmax"),
                          mx.sym.MakeLoss(center, name="center_loss")])
-
-
-def digits(number):
-    """The first `number` training images of MNIST, (number, 1, 28, 28), and their labels; else noise."""
-    folder = os.environ.get("MXLOSS_MNIST_DIR")
-    if not folder:
-        print("data: noise, for MXLOSS_MNIST_DIR is not set")
-        return np.random.rand(number, 1, 28, 28).astype("float32"), np.random.randint(0, 10, number).astype("float32")
-    print("data: MNIST from", folder)
-    with gzip.open(Path(folder) / "train-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(16 + number * 784)[16:], np.uint8).reshape(-1, 1, 28, 28) / np.float32(255)
-    with gzip.open(Path(folder) / "train-labels-idx1-ubyte.gz") as file:
-        return images, np.frombuffer(file.read(8 + number)[8:], np.uint8).astype("float32")
 
 
 class NoMetric:
@@ -124,17 +109,13 @@ def trained(images, labels, batch_size):
 
 
 def one_round(module, stream, contender):
-    """Seconds for one pass over `stream`."""
+    """One pass over `stream`."""
     stream.reset()
-    mx.nd.waitall()
-    start = time.perf_counter()
     for batch in stream:
         module.forward_backward(batch)
         module.update()
         contender.batch(batch)
     contender.read()
-    mx.nd.waitall()
-    return time.perf_counter() - start
 
 
 def peak(name, arguments):
@@ -156,23 +137,16 @@ def main():
         contender = CONTENDERS[arguments.only](module)
         for _ in range(arguments.rounds):
             one_round(module, stream, contender)
+        mx.nd.waitall()
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    contenders = {name: kind(module) for name, kind in CONTENDERS.items()}
-    for contender in contenders.values():  # warm up
-        one_round(module, stream, contender)
-    seconds = {name: [] for name in contenders}
-    for number in range(arguments.rounds):
-        names = list(contenders)
-        for name in names[number % len(names):] + names[:number % len(names)]:
-            seconds[name].append(one_round(module, stream, contenders[name]))
+    contenders = {name: functools.partial(one_round, module, stream, kind(module)) for name, kind in CONTENDERS.items()}
+    seconds = in_turns(contenders, arguments.rounds)
     print("{:18}{:>10}{:>10}{:>18}{:>10}".format("contender", "ms/batch", "ratio", "(middle half)", "peak MB"))
     for name, times in seconds.items():
-        ratios = sorted(one / none for one, none in zip(times, seconds["no metric"]))
-        quarter = len(ratios) // 4
         print("{:18}{:10.2f}{:10.3f}{:>18}{:10.0f}".format(
-            name, 1000 * statistics.median(times) / arguments.batches, statistics.median(ratios),
-            "{:.3f} to {:.3f}".format(ratios[quarter], ratios[-1 - quarter]), peak(name, arguments)), flush=True)
+            name, 1000 * statistics.median(times) / arguments.batches, *ratio(times, seconds["no metric"]),
+            peak(name, arguments)), flush=True)
 
 
 if __name__ == "__main__":
