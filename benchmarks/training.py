@@ -5,7 +5,7 @@
 Nine contenders take turns within one process, each round an epoch of each, ended by `waitall`. In Module, and in Gluon
 imperative and hybridized:
 
-- bare: the network with softmax alone; nobody reads a loss (`Module.fit` with a metric that does nothing, a plain loop).
+- bare: softmax alone, and nobody reads a loss (`Module.fit` with a metric that does nothing, a plain loop).
 - center loss: the same with a `CenterLoss`.
 - watched: center loss by `mxloss.fit` or `Estimator.fit`, with the metrics of all losses, a progress bar, the record
   and TensorBoard, with distributions of all weights (and in Gluon gradients) every 100 steps.

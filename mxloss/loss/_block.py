@@ -1,4 +1,7 @@
 """What the blocks of all losses share: checks of arrays, the weights, and one number per sample."""
+import functools
+import inspect
+
 import mxnet as mx
 from mxnet import gluon
 
@@ -31,6 +34,8 @@ class LossBlock(gluon.loss.Loss):
         inputs += tuple(named.get(name) for name in rest)
         while inputs and inputs[-1] is None:
             inputs = inputs[:-1]
+        for name in _needed(type(self))[len(inputs):]:
+            _check.fail(type(self).__name__, name, "given", None, TypeError)
         return super().__call__(*inputs)
 
     def forward(self, *inputs):
@@ -54,7 +59,9 @@ class LossBlock(gluon.loss.Loss):
         """Items ``(batch, ...)`` to samples ``(batch,)``: weighted, and averaged over all axes but the first."""
         loss = F.reshape(loss, shape=(0, -1))
         if sample_weight is not None:
-            loss = F.broadcast_mul(loss, F.reshape(sample_weight, shape=(0, -1)))
+            # Along the items only: broadcast_mul would take the weight of one sample for that of all.
+            item = F.zeros_like(F.BlockGrad(F.slice_axis(loss, axis=0, begin=0, end=1)))
+            loss = loss * F.broadcast_add(F.reshape(sample_weight, shape=(0, -1)), item)
         return F.mean(loss, axis=1) * self._weight
 
     def _sum(self, F, loss, sample_weight=None):
@@ -63,6 +70,14 @@ class LossBlock(gluon.loss.Loss):
         if sample_weight is not None:
             loss = loss * sample_weight
         return loss * self._weight
+
+
+@functools.lru_cache(maxsize=None)
+def _needed(kind):
+    """The inputs that a loss cannot do without."""
+    parameters = list(inspect.signature(kind.hybrid_forward).parameters.values())[2:]
+    return [parameter.name for parameter in parameters
+            if parameter.kind == parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty]
 
 
 def ignored(who, ignore_label):
@@ -76,6 +91,7 @@ def ignored(who, ignore_label):
 def check_classes(who, label, shape, num_class, ignore_label=None):
     """`label` has to be of `shape`, each entry a class or `ignore_label`; on the host, where the error can name it."""
     _check.shape(who, "label", label.shape, shape)
+    _check.class_type(who, num_class, label.dtype)
     _check.classes(who, label.asnumpy(), num_class, ignore_label)
 
 

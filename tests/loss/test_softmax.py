@@ -173,3 +173,21 @@ def test_after_a_bad_batch_the_next_good_one_trains_on(rng):
     module.forward_backward(batch_of(good))
     module.update()
     assert np.isfinite(module.get_outputs()[0].asnumpy()).all()
+
+
+def test_labels_that_a_type_cannot_tell_apart_are_refused():
+    with pytest.raises(ValueError, match="SoftmaxLoss: `label`"):
+        mxloss.SoftmaxLoss()(mx.nd.zeros((1, 3000)), mx.nd.array([2049], dtype="float16"))
+
+
+@pytest.mark.parametrize("shape", [(1,), (4, 4), (2,)])
+def test_weights_that_do_not_fit_are_refused_in_a_graph_too(shape):
+    loss = mxloss.SoftmaxLoss()(mx.sym.var("pred"), mx.sym.var("label"), mx.sym.var("weight"))
+    assert loss.infer_shape(pred=(4, 3), label=(4,), weight=(4,))[1] == [(4,)]
+    with pytest.raises(mx.base.MXNetError):
+        loss.infer_shape(pred=(4, 3), label=(4,), weight=shape)
+
+
+def test_a_call_without_label_is_told():
+    with pytest.raises(TypeError, match="SoftmaxLoss: `label` must be given, got None"):
+        mxloss.SoftmaxLoss()(mx.nd.zeros((1, 3)))
