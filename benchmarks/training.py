@@ -8,7 +8,7 @@ imperative and hybridized:
 - bare: softmax alone, and nobody reads a loss (`Module.fit` with a metric that does nothing, a plain loop).
 - center loss: the same with a `CenterLoss`.
 - watched: center loss by `mxloss.fit` or `Estimator.fit`, with the metrics of all losses, a progress bar, the record
-  and TensorBoard, with distributions of all weights (and in Gluon gradients) every 100 steps.
+  and TensorBoard, with distributions of all weights (and in Gluon gradients) every 200 steps, as in the example.
 
 The table gives samples per second, and the median of the time relative to the bare contender of the same way.
 """
@@ -32,9 +32,9 @@ from turns import digits, in_turns, ratio  # noqa: E402
 import mxloss  # noqa: E402
 from examples.mnist_center_loss import network  # noqa: E402
 from examples.mnist_center_loss.gluon_training import Digits  # noqa: E402
+from examples.mnist_center_loss.settings import HISTOGRAMS  # noqa: E402
 
 OPTIMIZER = {"base": "sgd", "learning_rate": 0.01, "momentum": 0.9, "clip_gradient": 0.1}
-HISTOGRAMS = 100
 
 
 class Nothing(mx.metric.EvalMetric):

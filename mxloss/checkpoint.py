@@ -156,6 +156,12 @@ class Folder:
             place = self._best_place(places) if which == "best" else which
         return None if place is None else _read(self._folder(place))
 
+    def rewind(self, place):
+        """Remove the checkpoints after `place`, epoch and batch: what goes on from there will write them again."""
+        for later in self.list():
+            if later > place:
+                _remove(self._folder(later))
+
     def clean(self):
         """Remove what a process that was killed has left unfinished."""
         if self.path.is_dir():

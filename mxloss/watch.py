@@ -260,6 +260,7 @@ class Records:
 
 
 _opened = itertools.count()
+BINS = 64  # of equal width: NumPy counts those many times faster than the default ones of tensorboardX
 
 
 class Board:
@@ -291,7 +292,7 @@ class Board:
             array = array.asnumpy() if isinstance(array, mx.nd.NDArray) else array
             array = array[np.isfinite(array)]
             if array.size:
-                self._writer.add_histogram(tag, array, step)
+                self._writer.add_histogram(tag, array, step, bins=BINS)
 
     def close(self):
         """Write what is left."""

@@ -128,6 +128,14 @@ def test_leftovers_of_a_killed_process_are_never_loaded_and_are_removed(tmp_path
     assert [entry.name for entry in tmp_path.iterdir()] == ["0001-000000"]
 
 
+def test_what_comes_after_a_place_is_forgotten(tmp_path):
+    folder = Folder(tmp_path, keep=9)
+    for place in ((1, 0), (1, 3), (2, 0)):
+        save(folder, *place)
+    folder.rewind((1, 3))
+    assert folder.list() == [(1, 0), (1, 3)]
+
+
 def test_the_last_and_the_best_are_kept(tmp_path):
     folder = Folder(tmp_path, keep=2, best=("loss", "min"))
     for epoch, value in enumerate([5, 1, 1, float("nan"), 3]):

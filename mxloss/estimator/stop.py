@@ -118,9 +118,10 @@ class CheckpointHandler(stock.EpochBegin, stock.BatchEnd, stock.EpochEnd):
         """
         place = next(reversed(self.folder.list()), None)
         place = place if self.stop.workers is None else self.stop.workers.common(place)
-        if place is None:
+        checkpoint = None if place is None else self.folder.load(place)
+        self.folder.rewind(place or (-1, 0))
+        if checkpoint is None:
             return
-        checkpoint = self.folder.load(place)
         if checkpoint.state["seed"] != self.seed:
             _check.fail("fit", "seed", "that of the checkpoint, {}".format(checkpoint.state["seed"]), self.seed)
         state.restore(estimator, checkpoint)

@@ -93,6 +93,8 @@ def fit(module, train_data, eval_data=None, eval_metric="acc", *, num_epoch, beg
                 _check.fail("fit", name, "{!r} as in the checkpoint".format(reached.state[name]), value)
 
     _prepare(module, train_data, fixed, seed, folder, reached)
+    if resume:
+        folder.rewind((reached.epoch, reached.batch) if reached is not None else (-1, 0))
     run = _Run(module, train_data, eval_data, metric, fixed, (begin_epoch, num_epoch), judge, folder, seed, signals,
                watch, workers)
     if reached is not None:
