@@ -30,7 +30,7 @@ class ContentLoss(LossBlock):
     """`content_loss` of each sample, ``(batch,)``, called with ``(feature, label, sample_weight)``.
 
     Args:
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
 
     Examples:
         >>> ContentLoss(weight=0.1)(mx.nd.array([[1., 2.]]), mx.nd.zeros((1, 2))).asnumpy()

@@ -61,12 +61,11 @@ class FocalLoss(LossBlock):
         gamma: how much easy items are played down, at least 0.
         ignore_label: items of this label cost nothing; None for no such label.
         background: True where label 0 is "no object" and label k the class with the score at k - 1.
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
 
     Raises:
         ValueError: a label that is no class, where Python sees it, which it names. Inside a graph, `Module.update`
-            raises it before that batch has changed anything; in a hybridized Gluon network MXNet's own error comes
-            when the loss is read.
+            raises it, and in Gluon MXNet's own error is raised, before the batch has changed anything.
 
     Examples:
         >>> anchors = mx.nd.array([[[0., 0.], [2., 0.]]])         # one image, two anchors, two classes

@@ -95,13 +95,12 @@ class MarginSoftmaxLoss(LossBlock):
         m2: margin added to the angle, in radians, in [0, pi].
         m3: margin subtracted from the cosine, at least 0.
         ignore_label: samples of this label cost nothing; None for no such label.
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
         dtype: of the directions and of the losses, 'float32' or 'float64'.
 
     Raises:
         ValueError: a label that is no class, where Python sees it, which it names. Inside a graph, `Module.update`
-            raises it before that batch has changed anything; in a hybridized Gluon network MXNet's own error comes
-            when the loss is read.
+            raises it, and in Gluon MXNet's own error is raised, before the batch has changed anything.
 
     Examples:
         >>> head = MarginSoftmaxLoss(2, 2, scale=2, m2=0, m3=0.5)

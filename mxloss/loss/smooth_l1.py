@@ -120,7 +120,7 @@ class SmoothL1Loss(LossBlock):
     Args:
         sigma: the square ends at a distance of 1 / sigma^2, > 0.
         normalization: 'batch', 'regions' or a number > 0.
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
 
     Examples:
         >>> pred, label = mx.nd.array([[[0.2, 3.], [0., 0.]]]), mx.nd.array([[[0., 1.], [9., 9.]]])

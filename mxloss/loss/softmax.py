@@ -53,12 +53,11 @@ class SoftmaxLoss(LossBlock):
         axis: which axis of `pred` holds the classes, not 0.
         ignore_label: items of this label cost nothing; None for no such label.
         smoothing: how much of the target is spread evenly over all classes, in [0, 1].
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
 
     Raises:
         ValueError: a label that is no class, where Python sees it, which it names. Inside a graph, `Module.update`
-            raises it before that batch has changed anything; in a hybridized Gluon network MXNet's own error comes
-            when the loss is read.
+            raises it, and in Gluon MXNet's own error is raised, before the batch has changed anything.
 
     Examples:
         In a Group, beside the predictions that a metric wants:

@@ -56,7 +56,7 @@ class StyleLoss(LossBlock):
     """`style_loss` of each sample, ``(batch,)``, called with ``(feature, gram, sample_weight)``.
 
     Args:
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
 
     Examples:
         >>> feature = mx.nd.array([[[[1., 3.]], [[2., 0.]]]])

@@ -35,7 +35,7 @@ class TotalVariationLoss(LossBlock):
     """`total_variation_loss` of each sample, ``(batch,)``, called with ``(image, sample_weight)``.
 
     Args:
-        weight: what the loss and its gradient are multiplied by, a number at least 0 or a schedule (`WarmUp`).
+        weight: what the loss and its gradient are multiplied by, at least 0.
 
     Examples:
         >>> TotalVariationLoss(weight=0.5)(mx.nd.array([[[[0., 1.], [3., 3.]]]])).asnumpy()
