@@ -64,8 +64,8 @@ class FocalLoss(LossBlock):
         weight: what the loss and its gradient are multiplied by, at least 0.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it, which it names. Inside a graph, `Module.update`
-            raises it, and in Gluon MXNet's own error is raised, before the batch has changed anything.
+        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
+            catches it, with MXNet's own error.
 
     Examples:
         >>> anchors = mx.nd.array([[[0., 0.], [2., 0.]]])         # one image, two anchors, two classes

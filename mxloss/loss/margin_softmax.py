@@ -99,8 +99,8 @@ class MarginSoftmaxLoss(LossBlock):
         dtype: of the directions and of the losses, 'float32' or 'float64'.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it, which it names. Inside a graph, `Module.update`
-            raises it, and in Gluon MXNet's own error is raised, before the batch has changed anything.
+        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
+            catches it, with MXNet's own error.
 
     Examples:
         >>> head = MarginSoftmaxLoss(2, 2, scale=2, m2=0, m3=0.5)

@@ -56,8 +56,8 @@ class SoftmaxLoss(LossBlock):
         weight: what the loss and its gradient are multiplied by, at least 0.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it, which it names. Inside a graph, `Module.update`
-            raises it, and in Gluon MXNet's own error is raised, before the batch has changed anything.
+        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
+            catches it, with MXNet's own error.
 
     Examples:
         In a Group, beside the predictions that a metric wants:

@@ -1,4 +1,4 @@
-"""Let MXNet's two training loops say what would go silently wrong, with the centers of a `CenterLoss` above all.
+"""Let MXNet's two training loops say what would go silently wrong with the centers of a `CenterLoss`, and move weights.
 
 What may be wrong is known to `Module` and `Trainer` alone: which optimizer runs where, whether gradients are added up
 over devices and workers, compressed, or row-sparse. An optimizer is told none of it, and an exception inside one is
@@ -12,8 +12,7 @@ where there are no centers:
 - ``Trainer._check_and_rescale_grad``: the labels and counts of the batch, before anything has moved.
 - ``SymbolBlock.__init__``: centers of an imported network are known as centers.
 
-In `Module`, the labels of all losses of mxloss are looked at in the same way. ``Module.update`` and ``Trainer._update``
-also move on the weights of losses that follow a schedule.
+``Module.update`` and ``Trainer._update`` also move on the weights of losses that follow a schedule.
 """
 import functools
 import json
@@ -24,7 +23,6 @@ import numpy as np
 from mxnet.model import _create_kvstore
 
 from .. import _check
-from ..functional import GUARD
 from ..loss.center import CenterParameter, class_labels
 from ..loss.center.block import MARK
 from . import schedule
@@ -110,9 +108,6 @@ def _check_batch(rules, grads, weights, check_labels):
         for name, rule in rules.items():
             if rule["update"] == "average":
                 _check_counts("centers", weights[name])
-        if not rules:
-            _check.fail("Module", "label", "a class of its loss, or to be ignored",
-                        "another one in this batch, which has changed nothing")
         rule = next(iter(rules.values()))
         _check.fail("CenterLoss", "label", _check.class_range(rule["num_class"], rule["ignore_label"]),
                     "another one in this batch, which has changed nothing")
@@ -179,13 +174,11 @@ def _check_module(module, rules, optimizer, kvstore, on_kvstore):
 
 
 def _update(module, method):
-    rules, guarded = _rules(module), _guarded(module)
-    if rules or guarded:
+    rules = _rules(module)
+    if rules:
         group = module._exec_group
-        grads = {name: arrays for name, arrays in zip(group.param_names, group.grad_arrays)
-                 if guarded or name in rules}
-        _check_batch(rules, [grad for arrays in grads.values() for grad in arrays if grad is not None],
-                     group.execs[0].arg_dict,
+        grads = dict(zip(group.param_names, group.grad_arrays))
+        _check_batch(rules, [grad for name in rules for grad in grads[name]], group.execs[0].arg_dict,
                      functools.partial(_check_labels, module))
     method()
     schedule.advance_module(module)
@@ -199,13 +192,6 @@ def _rules(module):
                                 for name, attributes in module.symbol.attr_dict().items()
                                 if MARK in attributes and name in trained}
     return module._center_rules
-
-
-def _guarded(module):
-    """Whether the network has labels of which a bad one fails inside."""
-    if "_has_guarded_labels" not in module.__dict__:
-        module._has_guarded_labels = any(GUARD in attributes for attributes in module.symbol.attr_dict().values())
-    return module._has_guarded_labels
 
 
 def _check_labels(module):

@@ -256,32 +256,3 @@ def test_networks_without_centers_are_left_alone():
     net = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(data, num_hidden=3, name="fc"), label, name="softmax")
     made = mx.mod.Module(net, context=training.devices(2))
     made.fit(mx.io.NDArrayIter(np.ones((8, 2)), np.zeros(8), 4), num_epoch=1, kvstore=None)
-
-
-# --- labels of the other losses ---------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("name", ["SoftmaxLoss", "FocalLoss"])
-def test_a_bad_label_of_any_loss_changes_nothing_in_module_whoever_reads_first(name, devices):
-    """MXNet gives an error to the first who reads, and updates under way would then run on old gradients."""
-    label = mx.sym.var("softmax_label")
-    score = mx.sym.FullyConnected(mx.sym.tanh(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=64)), num_hidden=3)
-    made = mx.mod.Module(mx.sym.MakeLoss(getattr(mxloss, name)()(score, label), name="loss"),
-                         context=[mx.cpu(i) for i in range(devices)])
-    made.bind([("data", (4, 50))], [("softmax_label", (4,))])
-    made.init_params(mx.init.Xavier())
-    made.init_optimizer("device", optimizer_params={"learning_rate": 1.0, "momentum": 0.9})
-
-    def step(labels):
-        made.forward_backward(mx.io.DataBatch([mx.nd.ones((4, 50))], [mx.nd.array(labels)]))
-        made.update()
-        return made.get_outputs()[0].asnumpy()
-
-    step([0, 1, 2, 0])
-    for _ in range(20):
-        before = {name: array.asnumpy() for name, array in made.get_params()[0].items()}
-        with pytest.raises(ValueError, match="Module: `label` must be a class of its loss, or to be ignored"):
-            step([0, 1, 2, 3])
-        for name, array in made.get_params()[0].items():
-            np.testing.assert_array_equal(array.asnumpy(), before[name])
-        step([0, 1, 2, 0])
