@@ -23,13 +23,10 @@ from .loss import (
     L2Penalty,
     LossGroup,
     MarginSoftmaxLoss,
-    PiecewiseLinear,
     SmoothL1Loss,
     SoftmaxLoss,
     StyleLoss,
     TotalVariationLoss,
-    WarmUp,
-    Weighted,
     WithPenalties,
     activity_penalty,
     add_penalty,
@@ -48,10 +45,10 @@ from .train import fit, train_minibatch, train_step
 
 __all__ = [
     "ActivityPenalty", "CenterLoss", "ContentLoss", "FocalLoss", "L2Penalty", "LossGroup", "MarginSoftmaxLoss",
-    "PiecewiseLinear", "SmoothL1Loss", "SoftmaxLoss", "StyleLoss", "TotalVariationLoss", "WarmUp", "Weighted",
-    "WithPenalties", "activity_penalty", "add_penalty", "callback", "center_loss", "checkpoint", "content_loss",
-    "estimator", "fit", "focal_loss", "functional", "gram_matrix", "io", "l2_penalty", "loss",
-    "margin_softmax_loss", "metric", "operator", "optimizer", "random", "smooth_l1_loss", "softmax_loss", "stop",
-    "style_loss", "total_variation_loss", "train", "train_minibatch", "train_step", "watch", "workers",
+    "SmoothL1Loss", "SoftmaxLoss", "StyleLoss", "TotalVariationLoss", "WithPenalties", "activity_penalty",
+    "add_penalty", "callback", "center_loss", "checkpoint", "content_loss", "estimator", "fit", "focal_loss",
+    "functional", "gram_matrix", "io", "l2_penalty", "loss", "margin_softmax_loss", "metric", "operator",
+    "optimizer", "random", "smooth_l1_loss", "softmax_loss", "stop", "style_loss", "total_variation_loss", "train",
+    "train_minibatch", "train_step", "watch", "workers",
 ]
 __version__ = "0.1.0"

@@ -15,27 +15,6 @@ def backend(data):
     return mx.sym if isinstance(data, mx.sym.Symbol) else mx.nd
 
 
-def as_auxiliary(F, array, size, dtype="float32"):
-    """Hand on ``(size,)`` numbers as they are; in a graph as an auxiliary state, which nobody else moves.
-
-    What makes a variable an auxiliary state, which optimizers and kvstores leave alone, is the operator that reads it.
-    BatchNorm hands its running mean on as it is, as the second output. The first has to be used, or the operator fails
-    in evaluation.
-
-    Args:
-        F: `mx.nd` or `mx.sym`.
-        array: the numbers, at least 0.
-        size: how many.
-        dtype: of the numbers.
-    """
-    if F is mx.nd:
-        return array
-    one = F.ones(shape=(size,), dtype=dtype)
-    unused, numbers, _ = F.BatchNorm(F.zeros(shape=(1, size), dtype=dtype), gamma=one, beta=one, moving_mean=array,
-                                     moving_var=array, use_global_stats=True, output_mean_var=True)
-    return F.BlockGrad(numbers + 0 * F.reshape(unused, shape=(size,)))
-
-
 def one_where(valid, dtype="float32"):
     """Turn a condition inside a graph into a factor of 1 that fails where the condition does not hold.
 

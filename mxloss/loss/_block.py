@@ -6,7 +6,6 @@ import mxnet as mx
 from mxnet import gluon
 
 from .. import _check
-from .schedule import split, without_warning
 
 
 class LossBlock(gluon.loss.Loss):
@@ -16,16 +15,14 @@ class LossBlock(gluon.loss.Loss):
     a label that is no class is caught by `mxloss.functional.guarded_label`.
 
     Args:
-        weight: what the loss and its gradient are multiplied by, a number at least 0, or a `WarmUp` or other schedule;
-            in a graph, the loss is then of float32.
+        weight: what the loss and its gradient are multiplied by, at least 0.
         prefix, params: as for every Gluon block.
     """
 
     inputs = ("pred", "label", "sample_weight")  # what the block is called with, in order
 
     def __init__(self, *, weight=1.0, prefix=None, params=None):
-        super().__init__(None, 0, prefix=prefix, params=params)
-        self._weight, self.weighted = split(type(self).__name__, weight, self)
+        super().__init__(_check.number(type(self).__name__, "weight", weight, 0), 0, prefix=prefix, params=params)
 
     def __call__(self, *inputs, **named):
         """The losses of `inputs`, given in the order of the class's `inputs` or by name."""
@@ -45,11 +42,7 @@ class LossBlock(gluon.loss.Loss):
             _check.array(who, name, value)
         if not any(isinstance(value, mx.sym.Symbol) for value in inputs):
             self._check_arrays(who, *inputs)
-        if self.weighted is None:
-            return super().forward(*inputs)
-        with without_warning():
-            loss = super().forward(*inputs)
-        return self.weighted(loss)
+        return super().forward(*inputs)
 
     def _check_arrays(self, who, *inputs):
         """Refuse arrays that do not fit together."""

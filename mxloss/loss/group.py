@@ -4,7 +4,6 @@ from mxnet.ndarray import NDArray
 
 from .. import _check
 from .penalty import Penalized
-from .schedule import PiecewiseLinear, Weighted
 
 
 class LossGroup(gluon.Block):
@@ -18,8 +17,7 @@ class LossGroup(gluon.Block):
             them for a loss that takes several; the first output where nothing is said.
         labels: dict that says which label a loss is called with, an index or a key, or None for a loss without a
             label; the first label where nothing is said.
-        weights: dict of finite numbers or schedules (`WarmUp`, `PiecewiseLinear`) by name; 1 where nothing is said. A
-            schedule brings a parameter, so the group's own have to be initialised and given to the Trainer.
+        weights: dict of finite numbers by name; 1 where nothing is said.
         penalties: names of penalties that the network has to add, so that they may have a weight. Whatever a
             `WithPenalties` adds joins the total and the parts, named here or not.
 
@@ -61,25 +59,19 @@ class LossGroup(gluon.Block):
         self._outputs = dict(dict.fromkeys(losses, 0), **(outputs or {}))
         self._labels = dict(dict.fromkeys(losses, 0), **(labels or {}))
         self._penalties = penalties
-        self._losses = dict(losses)
         self._weights = dict.fromkeys(list(losses) + penalties, 1.0)
+        for name, weight in (weights or {}).items():
+            self.set_weight(name, weight)
         for name, loss in losses.items():
             self.register_child(loss, name)
-        for name, weight in (weights or {}).items():
-            if isinstance(weight, PiecewiseLinear):
-                self._weights[name] = Weighted(weight, prefix="{}{}_".format(self.prefix, name))
-                self.register_child(self._weights[name], name + "_weight")
-            else:
-                self.set_weight(name, weight)
 
     @property
     def weights(self):
-        """The weight of each loss by name, as a copy; of a schedule, that of the next step."""
-        return {name: weight.now if isinstance(weight, Weighted) else weight
-                for name, weight in self._weights.items()}
+        """The weight of each loss by name, as a copy."""
+        return dict(self._weights)
 
     def set_weight(self, name, weight):
-        """Let the loss or penalty `name` count `weight` times from the next call on, whatever schedule it had."""
+        """Let the loss or penalty `name` count `weight` times from the next call on."""
         _check.names("LossGroup", "name", name, self._weights)
         self._weights[name] = _check.number("LossGroup", "weight of " + name, weight)
 
@@ -89,25 +81,21 @@ class LossGroup(gluon.Block):
         if isinstance(outputs, Penalized):
             outputs, penalties = outputs
         _check.names("LossGroup", "penalties", self._penalties, penalties)
-        _check_new(penalties, self._losses)
+        _check_new(penalties, self._children)
         parts = {}
-        for name, loss in self._losses.items():
+        for name, loss in self._children.items():
             inputs = [_pick("outputs", outputs, key) for key in _as_tuple(self._outputs[name])]
             if self._labels[name] is not None:
                 inputs.append(_pick("labels", labels, self._labels[name]))
-            parts[name] = self._weigh(name, loss(*inputs))
+            parts[name] = loss(*inputs) * self._weights[name]
             _check_alike(name, parts)
         for name, penalty in penalties.items():
-            parts[name] = self._weigh(name, penalty)
+            parts[name] = penalty * self._weights.get(name, 1.0)
             _check_alike(name, parts)
         total = None
         for part in parts.values():
             total = part if total is None else total + part
         return total, parts
-
-    def _weigh(self, name, loss):
-        weight = self._weights.get(name, 1.0)
-        return weight(loss) if isinstance(weight, Weighted) else loss * weight
 
 
 def _check_new(penalties, losses):

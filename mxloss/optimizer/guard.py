@@ -1,4 +1,4 @@
-"""Let MXNet's two training loops say what would go silently wrong with the centers of a `CenterLoss`, and move weights.
+"""Let MXNet's two training loops say what would go silently wrong with the centers of a `CenterLoss`.
 
 What may be wrong is known to `Module` and `Trainer` alone: which optimizer runs where, whether gradients are added up
 over devices and workers, compressed, or row-sparse. An optimizer is told none of it, and an exception inside one is
@@ -11,8 +11,6 @@ where there are no centers:
 - ``Trainer._init_params``: on several workers, no step before each has its weights (of any network).
 - ``Trainer._check_and_rescale_grad``: the labels and counts of the batch, before anything has moved.
 - ``SymbolBlock.__init__``: centers of an imported network are known as centers.
-
-``Module.update`` and ``Trainer._update`` also move on the weights of losses that follow a schedule.
 """
 import functools
 import json
@@ -25,7 +23,6 @@ from mxnet.model import _create_kvstore
 from .. import _check
 from ..loss.center import CenterParameter, class_labels
 from ..loss.center.block import MARK
-from . import schedule
 from .centers import WithCenters
 
 _NATIVE_ERROR = "take operator contains indices out of bound"
@@ -39,7 +36,6 @@ def install():
             (mx.gluon.Trainer, "_init_kvstore", _init_kvstore),
             (mx.gluon.Trainer, "_init_params", _init_params),
             (mx.gluon.Trainer, "_check_and_rescale_grad", _check_and_rescale_grad),
-            (mx.gluon.Trainer, "_update", _trainer_update),
             (mx.gluon.SymbolBlock, "__init__", _init_symbol_block)):
         if not hasattr(getattr(owner, name), "__wrapped__"):
             setattr(owner, name, _with(look, getattr(owner, name)))
@@ -152,7 +148,6 @@ def _init_optimizer(module, method, kvstore="local", optimizer="sgd", optimizer_
         optimizer.center_names = (optimizer.center_names or set()) | {
             name for name, rule in rules.items() if rule["update"] == "average"}
     method(kvstore, optimizer, optimizer_params, force_init)
-    schedule.begin_module(module)
     if rules and dist and not on_kvstore:
         # MXNet hands the first worker's weights to the others only where the servers update.
         for name, arrays in zip(module._exec_group.param_names, module._exec_group.param_arrays):
@@ -181,7 +176,6 @@ def _update(module, method):
         _check_batch(rules, [grad for name in rules for grad in grads[name]], group.execs[0].arg_dict,
                      functools.partial(_check_labels, module))
     method()
-    schedule.advance_module(module)
 
 
 def _rules(module):
@@ -235,11 +229,6 @@ def _check_and_rescale_grad(trainer, method, scale):
     method(scale)
 
 
-def _trainer_update(trainer, method, ignore_stale_grad=False):
-    method(ignore_stale_grad)
-    schedule.advance_trainer(trainer)
-
-
 def _centers(trainer):
     """The centers that `trainer` moves."""
     return [parameter for parameter in trainer._params
@@ -248,8 +237,6 @@ def _centers(trainer):
 
 def _init_symbol_block(block, method, outputs, inputs, params=None):
     method(outputs, inputs, params)
-    known = block._cached_graph[1].attr_dict()
-    schedule.mark_symbol_block(block, known)
-    for name, attributes in known.items():
+    for name, attributes in block._cached_graph[1].attr_dict().items():
         if MARK in attributes and name in block.params:
             CenterParameter.mark(block.params[name], json.loads(attributes[MARK]))

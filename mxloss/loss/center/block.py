@@ -5,8 +5,7 @@ import mxnet as mx
 import numpy as np
 
 from ... import _check
-from ...functional import as_auxiliary, one_where
-from ..schedule import split, without_warning
+from ...functional import one_where
 from .operator import center_loss
 
 #: What marks a variable of a symbol, saved or not, as the centers of a CenterLoss: a JSON text with what the loss is.
@@ -70,8 +69,7 @@ class CenterLoss(mx.gluon.loss.Loss):
         num_class: number of classes, at least 1; labels are whole numbers from 0 to num_class - 1.
         feature_size: length of a feature.
         alpha: how far the centers move towards their samples in a step, in [0, 1].
-        weight: scale of the loss and of its gradient, a number at least 0, which can be changed while training, see
-            `set_weight`, or a `WarmUp` or other schedule.
+        weight: scale of the loss and of its gradient, at least 0. Can be changed while training, see `weight`.
         update: 'average' moves the centers by `center_step`; with 'gradient' they are a plain parameter
             ``<prefix>center_weight``, ``(num_class, feature_size)``, for any optimizer, and `alpha` has no part in it.
         ignore_label: samples with this label are absent, for the centers too.
@@ -123,15 +121,13 @@ class CenterLoss(mx.gluon.loss.Loss):
             grad_stype="row_sparse" if sparse_grad else "default"),
             {"update": update, "num_class": self._num_class,
              "ignore_label": None if ignore_label is None else int(ignore_label)})
-        self._initial_weight, self.weighted = split("CenterLoss", weight, self, self._dtype)
+        self._initial_weight = _check.number("CenterLoss", "weight", weight, 0)
         self.loss_weight = self.params.get("weight", shape=(1,), dtype=self._dtype, grad_req="null",
                                            differentiable=False, init=mx.init.Constant(self._initial_weight))
 
     @property
     def weight(self):
         """Scale of the loss now; assign to it, or call `set_weight`, to change it while training."""
-        if self.weighted is not None:
-            return self.weighted.now
         return float(self.loss_weight.list_data()[0].asscalar() if self.loss_weight._data else self._initial_weight)
 
     @weight.setter
@@ -150,8 +146,6 @@ class CenterLoss(mx.gluon.loss.Loss):
                 parameter is changed.
         """
         weight = _check.number("CenterLoss", "weight", weight, 0)
-        if self.weighted is not None:
-            _check.fail("CenterLoss", "weight", "left to its schedule", weight)
         if module is not None:
             # Not among the arguments, which the kvstore would set back, but among the auxiliary states.
             value = mx.nd.full((1,), weight, dtype=self._dtype)
@@ -191,11 +185,7 @@ class CenterLoss(mx.gluon.loss.Loss):
         inputs = (feature, label) if sample_weight is None else (feature, label, sample_weight)
         if all(isinstance(array, mx.nd.NDArray) for array in inputs):
             self._check_arrays(*inputs)
-        if self.weighted is None:
-            return super().forward(*inputs)
-        with without_warning():
-            loss = super().forward(*inputs)
-        return self.weighted(loss)
+        return super().forward(*inputs)
 
     def _check_arrays(self, feature, label, sample_weight=None):
         """Raise for what cannot be trained on, before anything is computed; waits for labels and sample weights."""
@@ -223,7 +213,7 @@ class CenterLoss(mx.gluon.loss.Loss):
             center = F.BlockGrad(F.slice_axis(own, axis=1, begin=0, end=self._feature_size))
         if present is not None:  # not a product with 0: an absent sample may be NaN
             feature = F.where(present, feature, center)
-        loss = F.broadcast_mul(center_loss(feature, center), as_auxiliary(F, loss_weight, 1, self._dtype))
+        loss = F.broadcast_mul(center_loss(feature, center), self._scale(F, loss_weight))
         if sample_weight is not None:
             loss = loss * F.where(present, sample_weight, F.zeros_like(sample_weight))
         if self._update == "average":
@@ -264,6 +254,18 @@ class CenterLoss(mx.gluon.loss.Loss):
         of_type = F.SequenceMask(F.cast(F.reshape(zero, shape=(1, -1)), dtype="float32"),
                                  F.ones_like(F.reshape(label, shape=(-1,))), use_sequence_length=True)
         return F.BlockGrad(F.reshape(of_shape, shape=(-1,)) + F.cast(F.reshape(of_type, shape=(-1,)), dtype="float64"))
+
+    def _scale(self, F, loss_weight):
+        """Scale of the loss, ``(1,)``: in a graph an auxiliary state, which optimizers and kvstores leave alone."""
+        if F is mx.nd:
+            return loss_weight
+        # What makes a variable an auxiliary state is the operator that reads it, and this one hands it on as it is:
+        # as its second output. The first has to be used, or the operator fails in evaluation.
+        one = F.ones(shape=(1,), dtype=self._dtype)
+        unused, scale, _ = F.BatchNorm(
+            F.zeros(shape=(1, 1), dtype=self._dtype), gamma=one, beta=one, moving_mean=loss_weight,
+            moving_var=loss_weight, use_global_stats=True, output_mean_var=True)
+        return F.BlockGrad(scale + 0 * F.reshape(unused, shape=(1,)))
 
     def _riding_along(self, F, feature, center, own, present):
         """0 for each sample, whose gradient to `own` is what `center_step` needs: alpha * (center - feature) and 1."""
