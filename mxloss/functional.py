@@ -39,6 +39,32 @@ def one_where(valid, dtype="float32"):
     return F.take(F.ones(shape=(1,), dtype=dtype), 1 - valid, mode="raise")
 
 
+def auxiliary(variable, dtype="float32"):
+    """Read a variable of a graph as an auxiliary state, which optimizers and kvstores leave alone.
+
+    What makes a variable an auxiliary state is the operator that reads it, and `BatchNorm` hands it on as it is: as its
+    second output. The first has to be used, or the operator fails in evaluation. An array is passed through.
+
+    Args:
+        variable: ``(1,)``, array or symbol.
+        dtype: of the variable, 'float32' or 'float64'.
+
+    Returns:
+        The value, ``(1,)``; no gradient flows through.
+
+    Examples:
+        >>> auxiliary(mx.sym.var('count')).list_auxiliary_states()
+        ['count']
+    """
+    F = backend(variable)
+    if F is mx.nd:
+        return variable
+    one = F.ones(shape=(1,), dtype=dtype)
+    unused, value, _ = F.BatchNorm(F.zeros(shape=(1, 1), dtype=dtype), gamma=one, beta=one, moving_mean=variable,
+                                   moving_var=variable, use_global_stats=True, output_mean_var=True)
+    return F.BlockGrad(value + 0 * F.reshape(unused, shape=(1,)))
+
+
 def guarded_label(label, pred, *, axis=-1, first=0, allowed=()):
     """Make what a network computes from `label` fail where a label is no class, by `one_where`.
 

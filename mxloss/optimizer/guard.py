@@ -1,4 +1,4 @@
-"""Let MXNet's two training loops say what would go silently wrong with the centers of a `CenterLoss`.
+"""Let MXNet's two training loops say what would go silently wrong with centers, and count their steps.
 
 What may be wrong is known to `Module` and `Trainer` alone: which optimizer runs where, whether gradients are added up
 over devices and workers, compressed, or row-sparse. An optimizer is told none of it, and an exception inside one is
@@ -6,11 +6,12 @@ swallowed where it runs on a kvstore. So `install` puts a look ahead of these me
 where there are no centers:
 
 - ``Module.init_optimizer``: the settings; on several workers, the same weights to start from.
-- ``Module.update``: the labels of the batch, before anything has moved.
+- ``Module.update``: the labels of the batch, before anything has moved; behind it, the step is counted.
 - ``Trainer._init_kvstore``: the settings, at the first step.
 - ``Trainer._init_params``: on several workers, no step before each has its weights (of any network).
 - ``Trainer._check_and_rescale_grad``: the labels and counts of the batch, before anything has moved.
-- ``SymbolBlock.__init__``: centers of an imported network are known as centers.
+- ``Trainer._update``: behind it, the step is counted, by which weights with a schedule go.
+- ``SymbolBlock.__init__``: centers and counts of an imported network are known as such.
 """
 import functools
 import json
@@ -23,7 +24,10 @@ from mxnet.model import _create_kvstore
 from .. import _check
 from ..loss.center import CenterParameter, class_labels
 from ..loss.center.block import MARK
+from ..loss.schedule import MARK as STEP_MARK
+from ..loss.schedule import StepParameter
 from .centers import WithCenters
+from .step import count_of_module, count_of_trainer
 
 _NATIVE_ERROR = "take operator contains indices out of bound"
 
@@ -36,6 +40,7 @@ def install():
             (mx.gluon.Trainer, "_init_kvstore", _init_kvstore),
             (mx.gluon.Trainer, "_init_params", _init_params),
             (mx.gluon.Trainer, "_check_and_rescale_grad", _check_and_rescale_grad),
+            (mx.gluon.Trainer, "_update", _update_of_trainer),
             (mx.gluon.SymbolBlock, "__init__", _init_symbol_block)):
         if not hasattr(getattr(owner, name), "__wrapped__"):
             setattr(owner, name, _with(look, getattr(owner, name)))
@@ -176,6 +181,7 @@ def _update(module, method):
         _check_batch(rules, [grad for name in rules for grad in grads[name]], group.execs[0].arg_dict,
                      functools.partial(_check_labels, module))
     method()
+    count_of_module(module)
 
 
 def _rules(module):
@@ -229,6 +235,11 @@ def _check_and_rescale_grad(trainer, method, scale):
     method(scale)
 
 
+def _update_of_trainer(trainer, method, ignore_stale_grad=False):
+    method(ignore_stale_grad)
+    count_of_trainer(trainer)
+
+
 def _centers(trainer):
     """The centers that `trainer` moves."""
     return [parameter for parameter in trainer._params
@@ -240,3 +251,5 @@ def _init_symbol_block(block, method, outputs, inputs, params=None):
     for name, attributes in block._cached_graph[1].attr_dict().items():
         if MARK in attributes and name in block.params:
             CenterParameter.mark(block.params[name], json.loads(attributes[MARK]))
+        if STEP_MARK in attributes and name in block.params:
+            StepParameter.mark(block.params[name])
