@@ -25,7 +25,8 @@ class LossBlock(gluon.loss.Loss):
         super().__init__(weight, 0, prefix=prefix, params=params)
         self._scheduled = None
         if isinstance(weight, PiecewiseLinear):
-            self._scheduled = ScheduledWeight(weight, prefix=self.prefix, params=self.params)
+            self._scheduled = ScheduledWeight(weight, prefix=self.prefix,
+                                              params=self.params if params is None else params)
 
     def __call__(self, *inputs, **named):
         """The losses of `inputs`, given in the order of the class's `inputs` or by name."""

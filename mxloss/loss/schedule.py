@@ -12,6 +12,7 @@ inside the graph. So a saved symbol has its schedule, a saved set of parameters 
 reports is what was optimised. `mxloss.optimizer` counts, in each `Module.update` and `Trainer.step`.
 """
 import mxnet as mx
+import numpy as np
 from mxnet import autograd, gluon
 
 from .. import _check
@@ -130,6 +131,8 @@ def _checked(who, points):
 
 def number_or_schedule(who, name, weight, low=None):
     """`weight` as a float or a schedule, at no time below `low`."""
+    if callable(weight) and not isinstance(weight, PiecewiseLinear):
+        _check.fail(who, name, "a number or a schedule", weight, TypeError)
     if not isinstance(weight, PiecewiseLinear):
         return _check.number(who, name, weight, low)
     if low is not None and min(value for _, value in weight.points) < low:
@@ -225,7 +228,7 @@ class ScheduledWeight(gluon.HybridBlock):
         """The loss times its weight."""
         weight = self.schedule(F.BlockGrad(auxiliary(step, "float64")))
         if F is mx.nd:
-            dtype = "float64" if loss.dtype == "float64" else "float32"
+            dtype = np.promote_types(loss.dtype, "float32")
             return F.broadcast_mul(F.cast(loss, dtype=dtype), F.cast(weight, dtype=dtype))
         # A graph does not know of which type the loss is. MXNet's NumPy operators find the wider of two types, for
         # which the weight is cut in two parts of float32 that are float64 together.
