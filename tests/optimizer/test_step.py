@@ -5,6 +5,8 @@ import pytest
 
 import mxloss
 from tests import schedule_training as training
+from tests.stopping import After
+from tests.train.runs import assert_equal, numbers
 
 DEVICES = pytest.mark.parametrize("number", [1, 2, 3])
 STEPS = len(training.SIZES)
@@ -247,3 +249,51 @@ def test_a_center_loss_warms_up_in_every_way():
         np.testing.assert_allclose(values[0], wanted, rtol=1e-6)
         np.testing.assert_allclose(by_module, wanted, rtol=1e-5)
     np.testing.assert_allclose(block.class_centers().asnumpy(), plain.class_centers().asnumpy())  # no weight there
+
+
+def samples():
+    (data, label), = training.batches((22,))
+    return data.astype("float32"), label.astype("float32")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("stop", [2, 4])  # inside the first epoch of three batches, and inside the second
+def test_fit_goes_on_amid_a_warm_up_to_the_bit(tmp_path, number, stop):
+    def run(path=None, **options):
+        made = mx.mod.Module(training.symbol(), context=training.devices(number))
+        data = mxloss.io.ArrayIter(*samples(), 8, shuffle=True, seed=6)
+        mxloss.fit(made, data, mxloss.io.ArrayIter(*samples(), 8), mxloss.metric.from_symbol(made.symbol),
+                   num_epoch=3, seed=5, checkpoint=path, kvstore="device", **options,
+                   optimizer_params={"learning_rate": 0.1, "momentum": 0.9})
+        return made
+
+    straight = run()
+    run(tmp_path, stop=After(stop))
+    resumed = run(tmp_path, resume=True)
+    assert_equal(numbers(straight), numbers(resumed))
+    assert training.counts(resumed) == {"softmax_step": [9] * number, "size_step": [9] * number}
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("gathered", [1, 2])
+def test_the_estimator_trains_and_goes_on_amid_a_warm_up_to_the_bit(tmp_path, hybridize, gathered):
+    """Six batches in an epoch, the last of which is uneven; a step takes one of them or two."""
+    def run(path=None, **options):
+        net, losses = training.parts(2, hybridize, "float32")
+        losses.set_weight("softmax", mxloss.WarmUp(0.6, steps=8))
+        made = mxloss.estimator.Estimator(net, losses, trainer=training.trainer(net, losses))
+        made.logger.handlers.clear()
+        data = mx.gluon.data.DataLoader(mx.gluon.data.ArrayDataset(*samples()), 4)
+        handlers = [mxloss.estimator.GradientUpdateHandler(batches=gathered)] if gathered > 1 else None
+        made.fit(data, data, 2, seed=4, checkpoint=path, event_handlers=handlers, **options)
+        found = {name: parameter.list_data()[1].asnumpy()
+                 for name, parameter in {**net.collect_params(), **losses.collect_params()}.items()}
+        return found, dict(metric.get_global() for metric in made.train_metrics)
+
+    straight, values = run()
+    assert straight["losses_softmax_weight_step"] == straight["losses_size_weight_step"] == 12 / gathered
+    run(tmp_path, stop=After(4))
+    resumed, again = run(tmp_path, resume=True)
+    assert_equal(straight, resumed)
+    assert values == again
+    assert {"training softmax", "training size"} <= set(values)
