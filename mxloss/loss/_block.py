@@ -10,7 +10,7 @@ class LossBlock(gluon.loss.Loss):
     """A loss with one number per sample, ``(batch,)``, whose gradient is that of their sum; the optimizer divides.
 
     It takes arrays or symbols. Arrays are checked before anything is computed; inside a graph, where Python sees none,
-    a label that is no class is caught by `mxloss.functional.guarded_label`.
+    a label that is no class is caught by `mxloss.functional.guarded_label`, before anything is trained on it.
 
     Args:
         weight: what the loss and its gradient are multiplied by, at least 0: a number, or a schedule
