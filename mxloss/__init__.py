@@ -23,10 +23,13 @@ from .loss import (
     L2Penalty,
     LossGroup,
     MarginSoftmaxLoss,
+    PiecewiseLinear,
+    ScheduledWeight,
     SmoothL1Loss,
     SoftmaxLoss,
     StyleLoss,
     TotalVariationLoss,
+    WarmUp,
     WithPenalties,
     activity_penalty,
     add_penalty,
@@ -36,6 +39,7 @@ from .loss import (
     gram_matrix,
     l2_penalty,
     margin_softmax_loss,
+    piecewise_linear,
     smooth_l1_loss,
     softmax_loss,
     style_loss,
@@ -45,10 +49,11 @@ from .train import fit, train_minibatch, train_step
 
 __all__ = [
     "ActivityPenalty", "CenterLoss", "ContentLoss", "FocalLoss", "L2Penalty", "LossGroup", "MarginSoftmaxLoss",
-    "SmoothL1Loss", "SoftmaxLoss", "StyleLoss", "TotalVariationLoss", "WithPenalties", "activity_penalty",
-    "add_penalty", "callback", "center_loss", "checkpoint", "content_loss", "estimator", "fit", "focal_loss",
-    "functional", "gram_matrix", "io", "l2_penalty", "loss", "margin_softmax_loss", "metric", "operator",
-    "optimizer", "random", "smooth_l1_loss", "softmax_loss", "stop", "style_loss", "total_variation_loss", "train",
-    "train_minibatch", "train_step", "watch", "workers",
+    "PiecewiseLinear", "ScheduledWeight", "SmoothL1Loss", "SoftmaxLoss", "StyleLoss", "TotalVariationLoss", "WarmUp",
+    "WithPenalties", "activity_penalty", "add_penalty", "callback", "center_loss", "checkpoint", "content_loss",
+    "estimator", "fit", "focal_loss", "functional", "gram_matrix", "io", "l2_penalty", "loss", "margin_softmax_loss",
+    "metric", "operator", "optimizer", "piecewise_linear", "random", "smooth_l1_loss", "softmax_loss", "stop",
+    "style_loss", "total_variation_loss", "train", "train_minibatch", "train_step", "watch",
+    "workers",
 ]
 __version__ = "0.1.0"

@@ -6,8 +6,13 @@ Usage::
     weight = item_weight(label != -1)                                  # on the host, over the whole batch
     loss = SoftmaxLoss(ignore_label=-1)(pred, label, weight)           # its mean over the batch is that of the items
 """
+import json
+
 import mxnet as mx
 import numpy as np
+
+#: What marks an operator of a symbol, saved or not, as a guard: a JSON text with what can be said of the label.
+GUARD = "__guard__"
 
 
 def backend(data):
@@ -15,18 +20,19 @@ def backend(data):
     return mx.sym if isinstance(data, mx.sym.Symbol) else mx.nd
 
 
-def one_where(valid, dtype="float32"):
+def one_where(valid, dtype="float32", *, marked=True):
     """Turn a condition inside a graph into a factor of 1 that fails where the condition does not hold.
 
     Whatever is computed from the result, gradients included, takes over MXNet's error, ``take operator contains indices
-    out of bound``, so that the batch changes no weight. But MXNet delivers an error once: when one array is read that
-    carries it, it is forgotten for what is still to be computed, and an update under way then runs on old gradients.
-    Of 200 bad batches whose output was read right after `Module.update`, 6 to 72 changed weights, and none where
-    `mx.nd.waitall` came before the first read. So a reader that has to be sure waits that way.
+    out of bound``. But MXNet delivers an error once: when one array is read that carries it, it is forgotten for what
+    is still to be computed, and an update under way would then run on old gradients. So the factor is marked in the
+    graph, and `Module.update` and `Trainer.step` wait for the gradients of a network that has such a mark, and raise
+    before any weight has moved (`mxloss.optimizer`).
 
     Args:
         valid: 1 where all is well, 0 elsewhere, any shape, array or symbol.
         dtype: of the factor.
+        marked: whether it is; a network whose gradients are read anyway can do without.
 
     Examples:
         >>> one_where(mx.nd.array([1, 1])).asnumpy()
@@ -35,11 +41,47 @@ def one_where(valid, dtype="float32"):
         Traceback (most recent call last):
         mxnet.base.MXNetError: ...take operator contains indices out of bound...
     """
+    return _one_where(valid, dtype, {} if marked else None)
+
+
+def _one_where(valid, dtype, rule):
     F = backend(valid)
-    return F.take(F.ones(shape=(1,), dtype=dtype), 1 - valid, mode="raise")
+    mark = {"attr": {GUARD: json.dumps(rule)}} if F is mx.sym and rule is not None else {}
+    return F.take(F.ones(shape=(1,), dtype=dtype), 1 - valid, mode="raise", **mark)
 
 
-def guarded_label(label, pred, *, axis=-1, first=0, allowed=()):
+def guards(symbol):
+    """What the guards in a symbol say of their labels, a list of dicts, empty ones where nothing is known."""
+    return [json.loads(attributes[GUARD]) for attributes in symbol.attr_dict().values() if GUARD in attributes]
+
+
+def auxiliary(variable, dtype="float32"):
+    """Read a variable of a graph as an auxiliary state, which optimizers and kvstores leave alone.
+
+    What makes a variable an auxiliary state is the operator that reads it, and `BatchNorm` hands it on as it is: as its
+    second output. The first has to be used, or the operator fails in evaluation. An array is passed through.
+
+    Args:
+        variable: ``(1,)``, array or symbol.
+        dtype: of the variable, 'float32' or 'float64'.
+
+    Returns:
+        The value, ``(1,)``; no gradient flows through.
+
+    Examples:
+        >>> auxiliary(mx.sym.var('count')).list_auxiliary_states()
+        ['count']
+    """
+    F = backend(variable)
+    if F is mx.nd:
+        return variable
+    one = F.ones(shape=(1,), dtype=dtype)
+    unused, value, _ = F.BatchNorm(F.zeros(shape=(1, 1), dtype=dtype), gamma=one, beta=one, moving_mean=variable,
+                                   moving_var=variable, use_global_stats=True, output_mean_var=True)
+    return F.BlockGrad(value + 0 * F.reshape(unused, shape=(1,)))
+
+
+def guarded_label(label, pred, *, axis=-1, first=0, allowed=(), who="guarded_label"):
     """Make what a network computes from `label` fail where a label is no class, by `one_where`.
 
     MXNet's own `pick`, `take` and `Embedding` train the nearest class instead. Arrays are passed through: blocks check
@@ -52,6 +94,7 @@ def guarded_label(label, pred, *, axis=-1, first=0, allowed=()):
         axis: which axis of `pred` holds the classes.
         first: the label of the first class.
         allowed: further values that a label may have.
+        who: what an error says who speaks.
 
     Returns:
         The labels as float64, which every class number fits in. No gradient flows through.
@@ -67,7 +110,9 @@ def guarded_label(label, pred, *, axis=-1, first=0, allowed=()):
     number = F.BlockGrad(F.cast(label, dtype="float64"))
     if F is mx.nd:
         return number
+    rule = {"who": who, "label": label.name, "axis": axis, "first": first, "allowed": list(allowed)}
     pred = F.BlockGrad(pred)
+    rule["pred"] = pred.name
     like = F.zeros_like(F.sum(F.slice_axis(pred, axis=axis, begin=0, end=1), axis=axis))
     number = F.reshape(number + F.cast(like, dtype="float64"), shape=(-1,))
     # The one operator that takes any type of its second input for what it is, and assumes float32 where there is none.
@@ -79,7 +124,7 @@ def guarded_label(label, pred, *, axis=-1, first=0, allowed=()):
     valid = (number >= first) * F.broadcast_lesser(number, first + num_class) * (number == F.floor(number))
     for value in allowed:
         valid = F.maximum(valid, number == value)
-    return F.BlockGrad(F.reshape_like(number * one_where(valid, "float64"), like))
+    return F.BlockGrad(F.reshape_like(number * _one_where(valid, "float64", rule), like))
 
 
 def is_own_class(label, pred):

@@ -6,23 +6,30 @@ import mxnet as mx
 from mxnet import gluon
 
 from .. import _check
+from .schedule import PiecewiseLinear, ScheduledWeight, number_or_schedule
 
 
 class LossBlock(gluon.loss.Loss):
     """A loss with one number per sample, ``(batch,)``, whose gradient is that of their sum; the optimizer divides.
 
     It takes arrays or symbols. Arrays are checked before anything is computed; inside a graph, where Python sees none,
-    a label that is no class is caught by `mxloss.functional.guarded_label`.
+    a label that is no class is caught by `mxloss.functional.guarded_label`, before anything is trained on it.
 
     Args:
-        weight: what the loss and its gradient are multiplied by, at least 0.
+        weight: what the loss and its gradient are multiplied by, at least 0: a number, or a schedule
+            (`mxloss.WarmUp`, `mxloss.PiecewiseLinear`) for one that changes with the optimizer's steps.
         prefix, params: as for every Gluon block.
     """
 
     inputs = ("pred", "label", "sample_weight")  # what the block is called with, in order
 
     def __init__(self, *, weight=1.0, prefix=None, params=None):
-        super().__init__(_check.number(type(self).__name__, "weight", weight, 0), 0, prefix=prefix, params=params)
+        weight = number_or_schedule(type(self).__name__, "weight", weight, 0)
+        super().__init__(weight, 0, prefix=prefix, params=params)
+        self._scheduled = None
+        if isinstance(weight, PiecewiseLinear):
+            self._scheduled = ScheduledWeight(weight, prefix=self.prefix,
+                                              params=self.params if params is None else params)
 
     def __call__(self, *inputs, **named):
         """The losses of `inputs`, given in the order of the class's `inputs` or by name."""
@@ -55,14 +62,18 @@ class LossBlock(gluon.loss.Loss):
             # Along the items only: broadcast_mul would take the weight of one sample for that of all.
             item = F.zeros_like(F.BlockGrad(F.slice_axis(loss, axis=0, begin=0, end=1)))
             loss = loss * F.broadcast_add(F.reshape(sample_weight, shape=(0, -1)), item)
-        return F.mean(loss, axis=1) * self._weight
+        return self._weighted(F.mean(loss, axis=1))
 
     def _sum(self, F, loss, sample_weight=None):
         """Like `_mean`, but added up over all axes but the first."""
         loss = F.sum(F.reshape(loss, shape=(0, -1)), axis=1)
         if sample_weight is not None:
             loss = loss * sample_weight
-        return loss * self._weight
+        return self._weighted(loss)
+
+    def _weighted(self, loss):
+        """Losses times the weight, by number or by schedule."""
+        return loss * self._weight if self._scheduled is None else self._scheduled(loss)
 
 
 @functools.lru_cache(maxsize=None)

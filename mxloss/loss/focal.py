@@ -64,8 +64,8 @@ class FocalLoss(LossBlock):
         weight: what the loss and its gradient are multiplied by, at least 0.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
-            catches it, with MXNet's own error.
+        ValueError: a label that is no class, where Python sees it. Inside a graph, `Module.update` and `Trainer.step`
+            raise it before that batch has changed anything.
 
     Examples:
         >>> anchors = mx.nd.array([[[0., 0.], [2., 0.]]])         # one image, two anchors, two classes
@@ -90,9 +90,9 @@ class FocalLoss(LossBlock):
     def hybrid_forward(self, F, pred, label, sample_weight=None):
         """Losses ``(batch,)``."""
         if self._background:
-            label = guarded_label(label, pred, first=1, allowed=(0,) + self._allowed)
+            label = guarded_label(label, pred, first=1, allowed=(0,) + self._allowed, who=type(self).__name__)
         else:
-            label = guarded_label(label, pred, allowed=self._allowed)
+            label = guarded_label(label, pred, allowed=self._allowed, who=type(self).__name__)
         loss = focal_loss(pred, label, alpha=self._alpha, gamma=self._gamma, ignore_label=self._ignore_label,
                           background=self._background)
         return self._mean(F, loss, sample_weight)

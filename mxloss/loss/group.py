@@ -4,6 +4,7 @@ from mxnet.ndarray import NDArray
 
 from .. import _check
 from .penalty import Penalized
+from .schedule import PiecewiseLinear, ScheduledWeight, number_or_schedule
 
 
 class LossGroup(gluon.Block):
@@ -17,7 +18,8 @@ class LossGroup(gluon.Block):
             them for a loss that takes several; the first output where nothing is said.
         labels: dict that says which label a loss is called with, an index or a key, or None for a loss without a
             label; the first label where nothing is said.
-        weights: dict of finite numbers by name; 1 where nothing is said.
+        weights: dict by name of finite numbers, or of schedules (`mxloss.WarmUp`, `mxloss.PiecewiseLinear`), for which
+            the group has parameters that the Trainer must have too; 1 where nothing is said.
         penalties: names of penalties that the network has to add, so that they may have a weight. Whatever a
             `WithPenalties` adds joins the total and the parts, named here or not.
 
@@ -31,7 +33,7 @@ class LossGroup(gluon.Block):
         - **parts**: dict of the weighted losses by name, each ``(batch,)``: what is reported is what is optimised.
 
     Raises:
-        ValueError: a name, index or key that is not there, or a weight that is not a finite number.
+        ValueError: a name, index or key that is not there, or a weight that is neither a finite number nor a schedule.
 
     Examples:
         >>> losses = LossGroup({'squared': mx.gluon.loss.L2Loss(), 'absolute': mx.gluon.loss.L1Loss()},
@@ -59,21 +61,37 @@ class LossGroup(gluon.Block):
         self._outputs = dict(dict.fromkeys(losses, 0), **(outputs or {}))
         self._labels = dict(dict.fromkeys(losses, 0), **(labels or {}))
         self._penalties = penalties
-        self._weights = dict.fromkeys(list(losses) + penalties, 1.0)
-        for name, weight in (weights or {}).items():
-            self.set_weight(name, weight)
+        self._losses = dict(losses)
         for name, loss in losses.items():
             self.register_child(loss, name)
+        self._weights, self._scheduled = dict.fromkeys(list(losses) + penalties, 1.0), {}
+        for name, weight in (weights or {}).items():
+            self.set_weight(name, weight)
 
     @property
     def weights(self):
-        """The weight of each loss by name, as a copy."""
+        """The weight of each loss by name, a number or a schedule, as a copy."""
         return dict(self._weights)
 
     def set_weight(self, name, weight):
-        """Let the loss or penalty `name` count `weight` times from the next call on."""
+        """Let the loss or penalty `name` count `weight` times, a number or a schedule, from the next call on.
+
+        The first schedule of a name brings a parameter along, which has to be initialized and given to the Trainer.
+        """
         _check.names("LossGroup", "name", name, self._weights)
-        self._weights[name] = _check.number("LossGroup", "weight of " + name, weight)
+        weight = number_or_schedule("LossGroup", "weight of " + name, weight)
+        if isinstance(weight, PiecewiseLinear):
+            if name in self._scheduled:  # by the same steps from now on
+                self._scheduled[name].set_schedule(weight)
+            else:
+                with self.name_scope():
+                    self._scheduled[name] = ScheduledWeight(weight, prefix=name + "_weight_")
+                self.register_child(self._scheduled[name], name + ".weight")
+        self._weights[name] = weight
+
+    def _weighted(self, name, loss):
+        weight = self._weights.get(name, 1.0)
+        return self._scheduled[name](loss) if isinstance(weight, PiecewiseLinear) else loss * weight
 
     def forward(self, outputs, labels=None):
         """The total and the parts; see the class."""
@@ -81,16 +99,16 @@ class LossGroup(gluon.Block):
         if isinstance(outputs, Penalized):
             outputs, penalties = outputs
         _check.names("LossGroup", "penalties", self._penalties, penalties)
-        _check_new(penalties, self._children)
+        _check_new(penalties, self._losses)
         parts = {}
-        for name, loss in self._children.items():
+        for name, loss in self._losses.items():
             inputs = [_pick("outputs", outputs, key) for key in _as_tuple(self._outputs[name])]
             if self._labels[name] is not None:
                 inputs.append(_pick("labels", labels, self._labels[name]))
-            parts[name] = loss(*inputs) * self._weights[name]
+            parts[name] = self._weighted(name, loss(*inputs))
             _check_alike(name, parts)
         for name, penalty in penalties.items():
-            parts[name] = penalty * self._weights.get(name, 1.0)
+            parts[name] = self._weighted(name, penalty)
             _check_alike(name, parts)
         total = None
         for part in parts.values():

@@ -99,8 +99,8 @@ class MarginSoftmaxLoss(LossBlock):
         dtype: of the directions and of the losses, 'float32' or 'float64'.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
-            catches it, with MXNet's own error.
+        ValueError: a label that is no class, where Python sees it. Inside a graph, `Module.update` and `Trainer.step`
+            raise it before that batch has changed anything.
 
     Examples:
         >>> head = MarginSoftmaxLoss(2, 2, scale=2, m2=0, m3=0.5)
@@ -145,6 +145,6 @@ class MarginSoftmaxLoss(LossBlock):
     def hybrid_forward(self, F, feature, label, sample_weight=None, *, direction_weight):
         """Losses ``(batch,)``."""
         cosine = cosines(F.cast(feature, dtype=self._dtype), direction_weight)
-        label = guarded_label(label, cosine, allowed=self._allowed)
+        label = guarded_label(label, cosine, allowed=self._allowed, who=type(self).__name__)
         loss = margin_softmax_loss(cosine, label, ignore_label=self._ignore_label, **self._margin)
         return self._mean(F, loss, sample_weight)

@@ -56,8 +56,8 @@ class SoftmaxLoss(LossBlock):
         weight: what the loss and its gradient are multiplied by, at least 0.
 
     Raises:
-        ValueError: a label that is no class, where Python sees it. Inside a graph `mxloss.functional.guarded_label`
-            catches it, with MXNet's own error.
+        ValueError: a label that is no class, where Python sees it. Inside a graph, `Module.update` and `Trainer.step`
+            raise it before that batch has changed anything.
 
     Examples:
         In a Group, beside the predictions that a metric wants:
@@ -86,6 +86,6 @@ class SoftmaxLoss(LossBlock):
 
     def hybrid_forward(self, F, pred, label, sample_weight=None):
         """Losses ``(batch,)``."""
-        label = guarded_label(label, pred, axis=self._axis, allowed=self._allowed)
+        label = guarded_label(label, pred, axis=self._axis, allowed=self._allowed, who=type(self).__name__)
         loss = softmax_loss(pred, label, axis=self._axis, ignore_label=self._ignore_label, smoothing=self._smoothing)
         return self._mean(F, loss, sample_weight)

@@ -1,16 +1,18 @@
-"""Let MXNet's two training loops say what would go silently wrong with the centers of a `CenterLoss`.
+"""Let MXNet's two training loops say what would go silently wrong with centers and labels, and count their steps.
 
 What may be wrong is known to `Module` and `Trainer` alone: which optimizer runs where, whether gradients are added up
 over devices and workers, compressed, or row-sparse. An optimizer is told none of it, and an exception inside one is
 swallowed where it runs on a kvstore. So `install` puts a look ahead of these methods of MXNet's, which changes nothing
-where there are no centers:
+where there are no centers, guarded labels (`mxloss.functional`) or schedules:
 
 - ``Module.init_optimizer``: the settings; on several workers, the same weights to start from.
-- ``Module.update``: the labels of the batch, before anything has moved.
+- ``Module.update``: the labels of the batch, before anything has moved; behind it, the step is counted.
 - ``Trainer._init_kvstore``: the settings, at the first step.
 - ``Trainer._init_params``: on several workers, no step before each has its weights (of any network).
 - ``Trainer._check_and_rescale_grad``: the labels and counts of the batch, before anything has moved.
-- ``SymbolBlock.__init__``: centers of an imported network are known as centers.
+- ``Trainer._update``: behind it, the step is counted, by which weights with a schedule go.
+- ``SymbolBlock.__init__``: centers and counts of an imported network are known as such.
+- ``HybridBlock._build_cache``: the parameters of a hybridized network with guards are known as such.
 """
 import functools
 import json
@@ -21,9 +23,13 @@ import numpy as np
 from mxnet.model import _create_kvstore
 
 from .. import _check
+from ..functional import guards
 from ..loss.center import CenterParameter, class_labels
 from ..loss.center.block import MARK
+from ..loss.schedule import MARK as STEP_MARK
+from ..loss.schedule import StepParameter
 from .centers import WithCenters
+from .step import count_of_module, count_of_trainer
 
 _NATIVE_ERROR = "take operator contains indices out of bound"
 
@@ -36,7 +42,9 @@ def install():
             (mx.gluon.Trainer, "_init_kvstore", _init_kvstore),
             (mx.gluon.Trainer, "_init_params", _init_params),
             (mx.gluon.Trainer, "_check_and_rescale_grad", _check_and_rescale_grad),
-            (mx.gluon.SymbolBlock, "__init__", _init_symbol_block)):
+            (mx.gluon.Trainer, "_update", _update_of_trainer),
+            (mx.gluon.SymbolBlock, "__init__", _init_symbol_block),
+            (mx.gluon.HybridBlock, "_build_cache", _build_cache)):
         if not hasattr(getattr(owner, name), "__wrapped__"):
             setattr(owner, name, _with(look, getattr(owner, name)))
 
@@ -78,12 +86,14 @@ def _check_settings(who, rules, optimizer, kvstore, devices, on_kvstore, sparse,
         _check.fail(who, name, value + ": a parameter server cannot move centers", "an update there")
 
 
-def _check_batch(rules, grads, weights, check_labels):
+def _check_batch(rules, guarded, grads, weights, check_labels):
     """Raise what the engine has against this batch, once all of it has come to rest.
 
     Args:
         rules: of each of the centers, by name.
-        grads: of the centers, on all devices; waiting for them is what brings an error to light.
+        guarded: what the guards of the network say of their labels.
+        grads: on all devices, of the centers, or of all that has any where there are guards; waiting for them is what
+            brings an error to light.
         weights: of each of the centers, by name.
         check_labels: raises an error that names the label, where Python can see it.
     """
@@ -104,9 +114,11 @@ def _check_batch(rules, grads, weights, check_labels):
         for name, rule in rules.items():
             if rule["update"] == "average":
                 _check_counts("centers", weights[name])
-        rule = next(iter(rules.values()))
-        _check.fail("CenterLoss", "label", _check.class_range(rule["num_class"], rule["ignore_label"]),
-                    "another one in this batch, which has changed nothing")
+        said = [("CenterLoss", _check.class_range(rule["num_class"], rule["ignore_label"])) for rule in rules.values()]
+        said += [(rule["who"], " or ".join(["a class", *map(str, rule["allowed"])])) for rule in guarded if rule]
+        if said:
+            who, allowed = said[0]
+            _check.fail(who, "label", allowed, "another one in this batch, which has changed nothing")
     raise failures[0]
 
 
@@ -169,13 +181,15 @@ def _check_module(module, rules, optimizer, kvstore, on_kvstore):
 
 
 def _update(module, method):
-    rules = _rules(module)
-    if rules:
+    rules, guarded = _rules(module), _guards(module)
+    if rules or guarded:
         group = module._exec_group
         grads = dict(zip(group.param_names, group.grad_arrays))
-        _check_batch(rules, [grad for name in rules for grad in grads[name]], group.execs[0].arg_dict,
-                     functools.partial(_check_labels, module))
+        _check_batch(rules, guarded, [grad for name in (grads if guarded else rules) for grad in grads[name]
+                                      if grad is not None],
+                     group.execs[0].arg_dict, functools.partial(_check_labels, module))
     method()
+    count_of_module(module)
 
 
 def _rules(module):
@@ -188,11 +202,30 @@ def _rules(module):
     return module._center_rules
 
 
+def _guards(module):
+    """What the guards in the network of `module` say of their labels."""
+    if "_label_guards" not in module.__dict__:
+        module._label_guards = guards(module.symbol)
+    return module._label_guards
+
+
 def _check_labels(module):
     """Name the label that is no class, where the network does not compute the labels."""
+    executors = module._exec_group.execs
     for name, rule in class_labels(module.symbol):
-        seen = [executor.arg_dict[name].asnumpy().reshape(-1) for executor in module._exec_group.execs]
+        seen = [executor.arg_dict[name].asnumpy().reshape(-1) for executor in executors]
         _check.classes(rule["who"], np.concatenate(seen), rule["num_class"], rule["ignore_label"])
+    inside = module.symbol.get_internals()
+    _, shapes, _ = inside.infer_shape(**{name: array.shape for name, array in executors[0].arg_dict.items()})
+    shapes = dict(zip(inside.list_outputs(), shapes))
+    for rule in _guards(module):
+        if rule.get("label") not in executors[0].arg_dict:
+            continue
+        below, others = set(range(rule["first"])), set(rule["allowed"])
+        if below <= others and len(others - below) <= 1:  # what a sentence can say
+            seen = np.concatenate([executor.arg_dict[rule["label"]].asnumpy() for executor in executors])
+            num_class = shapes[rule["pred"] + "_output"][rule["axis"]]
+            _check.classes(rule["who"], seen, rule["first"] + num_class, *(others - below))
 
 
 # Gluon
@@ -218,15 +251,22 @@ def _init_params(trainer, method):
 
 def _check_and_rescale_grad(trainer, method, scale):
     centers = _centers(trainer)
-    if centers:
-        _check_batch({parameter.name: parameter.rule for parameter in centers},
-                     [grad for parameter in centers for grad in parameter.list_grad()],
+    guarded = [rule for parameter in trainer._params for rule in getattr(parameter, "label_guards", ())]
+    if centers or guarded:
+        waited = [parameter for parameter in trainer._params if parameter._grad] if guarded else centers
+        _check_batch({parameter.name: parameter.rule for parameter in centers}, guarded,
+                     [grad for parameter in waited for grad in parameter.list_grad()],
                      {parameter.name: parameter.list_data()[0] for parameter in centers}, lambda: None)
         for parameter in centers:
             if parameter.rule["update"] == "average":
                 for grad in parameter.list_grad():
                     _check_counts("gradient of the centers", grad)
     method(scale)
+
+
+def _update_of_trainer(trainer, method, ignore_stale_grad=False):
+    method(ignore_stale_grad)
+    count_of_trainer(trainer)
 
 
 def _centers(trainer):
@@ -240,3 +280,13 @@ def _init_symbol_block(block, method, outputs, inputs, params=None):
     for name, attributes in block._cached_graph[1].attr_dict().items():
         if MARK in attributes and name in block.params:
             CenterParameter.mark(block.params[name], json.loads(attributes[MARK]))
+        if STEP_MARK in attributes and name in block.params:
+            StepParameter.mark(block.params[name])
+
+
+def _build_cache(block, method, *inputs):
+    method(*inputs)
+    found = guards(block._cached_graph[1])
+    if found:
+        for parameter in block.collect_params().values():
+            parameter.label_guards = found

@@ -67,6 +67,7 @@ CASES = {
                            dtypes={"float32": 1e-6, "float64": 1e-9}, num_class=5,
                            parameters=test_margin_softmax.directions),
     "penalty": Case(None, names=["WithPenalties", "add_penalty"]),
+    "schedule": Case(None, names=["piecewise_linear", "PiecewiseLinear", "WarmUp", "ScheduledWeight"]),
     "smooth_l1": Case(lambda weight: mxloss.SmoothL1Loss(sigma=1.5, weight=weight), test_smooth_l1.box_inputs,
                       test_smooth_l1.box_loop,
                       [WEIGHT, ({"sigma": 0}, "`sigma` must be a finite number > 0, got 0"),

@@ -28,6 +28,12 @@ def test_workers_train_like_the_oracle(case, workers, number):
     run(workers, case, number)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("case", ["schedule_module", "schedule_gluon"])
+def test_workers_follow_a_schedule_like_one(case, number):
+    run(2, case, number)
+
+
 @pytest.mark.parametrize("repetition", range(10))
 def test_no_worker_loses_the_first_step(repetition):
     """A race that MXNet alone loses in about four of ten runs."""

@@ -5,8 +5,10 @@ Run by `tests/optimizer/test_dist.py` under `mxloss.launch`.
 import sys
 
 import mxnet as mx
+import numpy as np
 
 from tests import center_training as training
+from tests import schedule_training
 from tests.oracle import Oracle, assert_agree
 
 LOSS = {"alpha": 0.4, "weight": 0.3}
@@ -40,11 +42,36 @@ def train_gluon(kvstore, number, sizes=training.SIZES):
     assert_agree(oracle(sizes), *training.net_state(made))
 
 
+def train_schedule_module(kvstore, number):
+    """Each worker counts the steps that all of them take."""
+    made = schedule_training.module(number, kvstore, batch_size=6 // kvstore.num_workers)
+    for data, label in schedule_training.batches():
+        made._optimizer.rescale_grad = 1 / len(label)
+        made.forward_backward(schedule_training.batch(*share(kvstore, data, label)))
+        made.update()
+    np.testing.assert_allclose(made.get_params()[0]["score_weight"].asnumpy(), schedule_training.oracle()[0],
+                               rtol=1e-6, atol=1e-6)
+
+
+def train_schedule_gluon(kvstore, number):
+    made = schedule_training.whole(number)
+    trainer = schedule_training.trainer(made, kvstore=kvstore, update_on_kvstore=False)
+    for data, label in schedule_training.batches():
+        schedule_training.backward(made, *share(kvstore, data, label))
+        trainer.step(len(label))
+    np.testing.assert_allclose(made.score.weight.list_data()[0].asnumpy(), schedule_training.oracle()[0],
+                               rtol=1e-6, atol=1e-6)
+
+
 def main():
     case, number = sys.argv[1], int(sys.argv[2])
     kvstore = mx.kv.create("dist_sync")
     if case == "module":
         train_module(kvstore, number)
+    elif case == "schedule_module":
+        train_schedule_module(kvstore, number)
+    elif case == "schedule_gluon":
+        train_schedule_gluon(kvstore, number)
     elif case == "gluon":
         train_gluon(kvstore, number)
     else:  # the first step: nothing is read before it

@@ -5,7 +5,8 @@ import mxnet as mx
 import numpy as np
 
 from ... import _check
-from ...functional import one_where
+from ...functional import auxiliary, one_where
+from .._block import LossBlock
 from .operator import center_loss
 
 #: What marks a variable of a symbol, saved or not, as the centers of a CenterLoss: a JSON text with what the loss is.
@@ -52,7 +53,7 @@ class CenterParameter(mx.gluon.Parameter):
                         "gradients", req)
 
 
-class CenterLoss(mx.gluon.loss.Loss):
+class CenterLoss(LossBlock):
     """`center_loss` of features to centers that it learns, one set for all devices and workers.
 
     Called with ``(feature, label, sample_weight=None)``, arrays or symbols, it returns weight * `center_loss` of each
@@ -69,7 +70,8 @@ class CenterLoss(mx.gluon.loss.Loss):
         num_class: number of classes, at least 1; labels are whole numbers from 0 to num_class - 1.
         feature_size: length of a feature.
         alpha: how far the centers move towards their samples in a step, in [0, 1].
-        weight: scale of the loss and of its gradient, at least 0. Can be changed while training, see `weight`.
+        weight: scale of the loss and of its gradient, at least 0: a number, which can be changed while training, see
+            `weight`; or a schedule (`mxloss.WarmUp`, `mxloss.PiecewiseLinear`).
         update: 'average' moves the centers by `center_step`; with 'gradient' they are a plain parameter
             ``<prefix>center_weight``, ``(num_class, feature_size)``, for any optimizer, and `alpha` has no part in it.
         ignore_label: samples with this label are absent, for the centers too.
@@ -100,9 +102,11 @@ class CenterLoss(mx.gluon.loss.Loss):
         array([1., 0., 1.], dtype=float32)
     """
 
+    inputs = ("feature", "label", "sample_weight")
+
     def __init__(self, num_class, feature_size, *, alpha=0.5, weight=1.0, update="average", ignore_label=None,
                  sparse_grad=False, dtype="float32", prefix=None, params=None):
-        super().__init__(weight=None, batch_axis=0, prefix=prefix, params=params)
+        super().__init__(weight=weight, prefix=prefix, params=params)
         self._num_class = _check.integer("CenterLoss", "num_class", num_class, low=1)
         self._feature_size = _check.integer("CenterLoss", "feature_size", feature_size, low=1)
         self._alpha = _check.number("CenterLoss", "alpha", alpha, 0, 1)
@@ -121,14 +125,16 @@ class CenterLoss(mx.gluon.loss.Loss):
             grad_stype="row_sparse" if sparse_grad else "default"),
             {"update": update, "num_class": self._num_class,
              "ignore_label": None if ignore_label is None else int(ignore_label)})
-        self._initial_weight = _check.number("CenterLoss", "weight", weight, 0)
-        self.loss_weight = self.params.get("weight", shape=(1,), dtype=self._dtype, grad_req="null",
-                                           differentiable=False, init=mx.init.Constant(self._initial_weight))
+        if self._scheduled is None:
+            self.loss_weight = self.params.get("weight", shape=(1,), dtype=self._dtype, grad_req="null",
+                                               differentiable=False, init=mx.init.Constant(self._weight))
 
     @property
     def weight(self):
         """Scale of the loss now; assign to it, or call `set_weight`, to change it while training."""
-        return float(self.loss_weight.list_data()[0].asscalar() if self.loss_weight._data else self._initial_weight)
+        if self._scheduled is not None:
+            return self._scheduled.weight
+        return float(self.loss_weight.list_data()[0].asscalar() if self.loss_weight._data else self._weight)
 
     @weight.setter
     def weight(self, weight):
@@ -145,6 +151,8 @@ class CenterLoss(mx.gluon.loss.Loss):
             module: the Module that trains a network made of this loss and symbols; without one the block's own
                 parameter is changed.
         """
+        if self._scheduled is not None:
+            _check.fail("CenterLoss", "weight", "left to its schedule, " + repr(self._weight), weight)
         weight = _check.number("CenterLoss", "weight", weight, 0)
         if module is not None:
             # Not among the arguments, which the kvstore would set back, but among the auxiliary states.
@@ -154,7 +162,7 @@ class CenterLoss(mx.gluon.loss.Loss):
             for array in self.loss_weight.list_data():  # set_data would make the Trainer forget its optimizer's states
                 array[:] = weight
         else:
-            self._initial_weight = weight
+            self._weight = weight
             self.loss_weight.init, self.loss_weight._var = mx.init.Constant(weight), None
 
     def class_centers(self, params=None):
@@ -178,29 +186,20 @@ class CenterLoss(mx.gluon.loss.Loss):
     def cast(self, dtype):
         """Nothing: float16 networks have the centers of their `dtype`."""
 
-    def __call__(self, feature, label, sample_weight=None):
-        return super().__call__(*((feature, label) if sample_weight is None else (feature, label, sample_weight)))
-
-    def forward(self, feature, label, sample_weight=None):
-        inputs = (feature, label) if sample_weight is None else (feature, label, sample_weight)
-        if all(isinstance(array, mx.nd.NDArray) for array in inputs):
-            self._check_arrays(*inputs)
-        return super().forward(*inputs)
-
-    def _check_arrays(self, feature, label, sample_weight=None):
+    def _check_arrays(self, who, feature, label, sample_weight=None):
         """Raise for what cannot be trained on, before anything is computed; waits for labels and sample weights."""
-        batch, _ = _check.rank("CenterLoss", "feature", feature.shape, 2, "(batch, feature_size)")
-        _check.shape("CenterLoss", "feature", feature.shape, (batch, self._feature_size))
+        batch, _ = _check.rank(who, "feature", feature.shape, 2, "(batch, feature_size)")
+        _check.shape(who, "feature", feature.shape, (batch, self._feature_size))
         for name, array in (("label", label), ("sample_weight", sample_weight)):
             if array is not None and array.shape != (batch, 1):
-                _check.shape("CenterLoss", name, array.shape, (batch,))
-        _check.class_type("CenterLoss", self._num_class, label.dtype)
+                _check.shape(who, name, array.shape, (batch,))
+        _check.class_type(who, self._num_class, label.dtype)
         labels = label.asnumpy().reshape(-1)
         if sample_weight is not None:
             labels = np.where(sample_weight.asnumpy().reshape(-1) == 0, 0, labels)
-        _check.classes("CenterLoss", labels, self._num_class, self._ignore_label)
+        _check.classes(who, labels, self._num_class, self._ignore_label)
 
-    def hybrid_forward(self, F, feature, label, sample_weight=None, *, centers, loss_weight):
+    def hybrid_forward(self, F, feature, label, sample_weight=None, *, centers, loss_weight=None):
         feature = F.cast(feature, dtype=self._dtype)
         if sample_weight is not None:
             sample_weight = F.reshape(F.cast(sample_weight, dtype=self._dtype), shape=(-1,))
@@ -213,7 +212,11 @@ class CenterLoss(mx.gluon.loss.Loss):
             center = F.BlockGrad(F.slice_axis(own, axis=1, begin=0, end=self._feature_size))
         if present is not None:  # not a product with 0: an absent sample may be NaN
             feature = F.where(present, feature, center)
-        loss = F.broadcast_mul(center_loss(feature, center), self._scale(F, loss_weight))
+        loss = center_loss(feature, center)
+        if loss_weight is None:
+            loss = self._weighted(loss)
+        else:
+            loss = F.broadcast_mul(loss, auxiliary(loss_weight, self._dtype))
         if sample_weight is not None:
             loss = loss * F.where(present, sample_weight, F.zeros_like(sample_weight))
         if self._update == "average":
@@ -238,7 +241,7 @@ class CenterLoss(mx.gluon.loss.Loss):
             valid = (number >= 0) * (number <= self._num_class - 1) * (F.floor(number) == number)
             if present is not None:
                 valid = F.maximum(valid, 1 - present)
-            number = number * one_where(valid, "float64")
+            number = number * one_where(valid, "float64", marked=False)  # the centers' gradient is read
         if present is not None:
             number = F.where(present, number, F.zeros_like(number))
         return number, present
@@ -255,24 +258,12 @@ class CenterLoss(mx.gluon.loss.Loss):
                                  F.ones_like(F.reshape(label, shape=(-1,))), use_sequence_length=True)
         return F.BlockGrad(F.reshape(of_shape, shape=(-1,)) + F.cast(F.reshape(of_type, shape=(-1,)), dtype="float64"))
 
-    def _scale(self, F, loss_weight):
-        """Scale of the loss, ``(1,)``: in a graph an auxiliary state, which optimizers and kvstores leave alone."""
-        if F is mx.nd:
-            return loss_weight
-        # What makes a variable an auxiliary state is the operator that reads it, and this one hands it on as it is:
-        # as its second output. The first has to be used, or the operator fails in evaluation.
-        one = F.ones(shape=(1,), dtype=self._dtype)
-        unused, scale, _ = F.BatchNorm(
-            F.zeros(shape=(1, 1), dtype=self._dtype), gamma=one, beta=one, moving_mean=loss_weight,
-            moving_var=loss_weight, use_global_stats=True, output_mean_var=True)
-        return F.BlockGrad(scale + 0 * F.reshape(unused, shape=(1,)))
-
     def _riding_along(self, F, feature, center, own, present):
         """0 for each sample, whose gradient to `own` is what `center_step` needs: alpha * (center - feature) and 1."""
         count = F.slice_axis(own, axis=1, begin=self._feature_size, end=self._feature_size + 1)
         one = F.ones_like(count) if present is None else F.cast(F.expand_dims(present, axis=1), dtype=self._dtype)
         if F is mx.sym:
-            one = one * one_where(F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype)
+            one = one * one_where(F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype, marked=False)
         statistic = F.BlockGrad(F.concat(self._alpha * (center - feature), one, dim=1))
         # MakeLoss takes no notice of what stands above it: no weight, no loss scale, and not that one column is used.
         rider = F.slice_axis(F.MakeLoss(own * statistic), axis=1, begin=0, end=1)
