@@ -6,6 +6,7 @@ swallowed where it runs on a kvstore. So `install` puts a look ahead of these me
 where there are no centers, guarded labels (`mxloss.functional`) or schedules:
 
 - ``Module.init_optimizer``: the settings; on several workers, the same weights to start from.
+- ``Module.forward``: which batch is trained on.
 - ``Module.update``: the labels of the batch, before anything has moved; behind it, the step is counted.
 - ``Trainer._init_kvstore``: the settings, at the first step.
 - ``Trainer._init_params``: on several workers, no step before each has its weights (of any network).
@@ -39,6 +40,7 @@ def install():
     """Put the looks in place; a second call does nothing."""
     for owner, name, look in (
             (mx.mod.Module, "init_optimizer", _init_optimizer),
+            (mx.mod.Module, "forward", _forward),
             (mx.mod.Module, "update", _update),
             (mx.gluon.Trainer, "_init_kvstore", _init_kvstore),
             (mx.gluon.Trainer, "_init_params", _init_params),
@@ -185,16 +187,24 @@ def _check_module(module, rules, optimizer, kvstore, on_kvstore):
                     "sparse_grad=True: otherwise MXNet never adds up row-sparse gradients", kvstore)
 
 
+def _forward(module, method, data_batch, is_train=None):
+    method(data_batch, is_train)
+    if (module.for_training if is_train is None else is_train) and _labels(module).seen:
+        module._trained_batch = None if isinstance(data_batch, list) else data_batch
+
+
 def _update(module, method):
     rules, labels, group = _rules(module), _labels(module), module._exec_group
     guarded = _beside_centers(labels.unseen, rules)
     if labels.seen:
-        try:
-            labels.check(_inputs(module))
-        except ValueError:
-            come_to_rest()
-            raise
-        if "add" in group.grad_req.values():  # there were other batches since the last step
+        batch = module.__dict__.get("_trained_batch")
+        if batch is not None:
+            try:
+                labels.check(_inputs(group, batch))
+            except ValueError:
+                come_to_rest()
+                raise
+        if batch is None or "add" in group.grad_req.values():  # there were other batches since the last step
             guarded = labels.seen + guarded
     if rules or guarded:
         grads = dict(zip(group.param_names, group.grad_arrays))
@@ -218,15 +228,13 @@ def _rules(module):
 def _labels(module):
     """The guarded labels of the network of `module`."""
     if "_guarded_labels" not in module.__dict__:
-        module._guarded_labels = Labels(module.symbol)
+        module._guarded_labels = Labels(module.symbol, module.data_names + module.label_names)
     return module._guarded_labels
 
 
-def _inputs(module):
-    """Of each device, the data and labels by name."""
-    names = module._exec_group.data_names + module._exec_group.label_names
-    return [{name: executor.arg_dict[name] for name in names if name in executor.arg_dict}
-            for executor in module._exec_group.execs]
+def _inputs(group, batch):
+    """Data and labels by name as the batch has them, where no pass that is under way has to be waited for."""
+    return dict(zip(group.data_names + (group.label_names or []), [*batch.data, *(batch.label or ())]))
 
 
 def _check_labels(module):
@@ -295,7 +303,7 @@ def _init_symbol_block(block, method, outputs, inputs, params=None):
 
 def _build_cache(block, method, *inputs):
     method(*inputs)
-    block._guarded_labels = Labels(block._cached_graph[1])
+    block._guarded_labels = Labels(block._cached_graph[1], [variable.name for variable in block._cached_graph[0]])
     for parameter in block.collect_params().values():
         if block._guarded_labels.unseen:
             parameter.label_guards = block._guarded_labels.unseen
@@ -308,5 +316,5 @@ def _call_cached_op(block, method, *inputs):
     if labels is not None and labels.seen:
         arrays = [array for array in mx.gluon.block._flatten(inputs, "input")[0] if array is not None]
         names = [variable.name for variable in block._cached_graph[0]]
-        labels.check([dict(zip(names, arrays))])
+        labels.check(dict(zip(names, arrays)))
     return method(*inputs)
