@@ -20,19 +20,19 @@ def backend(data):
     return mx.sym if isinstance(data, mx.sym.Symbol) else mx.nd
 
 
-def one_where(valid, dtype="float32", *, marked=True):
+def one_where(valid, dtype="float32", *, who=None):
     """Turn a condition inside a graph into a factor of 1 that fails where the condition does not hold.
 
     Whatever is computed from the result, gradients included, takes over MXNet's error, ``take operator contains indices
     out of bound``. But MXNet delivers an error once: when one array is read that carries it, it is forgotten for what
     is still to be computed, and an update under way would then run on old gradients. So the factor is marked in the
     graph, and `Module.update` and `Trainer.step` wait for the gradients of a network that has such a mark, and raise
-    before any weight has moved (`mxloss.optimizer`).
+    before any weight has moved (`mxloss.optimizer`). Labels that are inputs of the network are looked at instead.
 
     Args:
         valid: 1 where all is well, 0 elsewhere, any shape, array or symbol.
         dtype: of the factor.
-        marked: whether it is; a network whose gradients are read anyway can do without.
+        who: what an error says who speaks, None for MXNet's own error.
 
     Examples:
         >>> one_where(mx.nd.array([1, 1])).asnumpy()
@@ -41,18 +41,34 @@ def one_where(valid, dtype="float32", *, marked=True):
         Traceback (most recent call last):
         mxnet.base.MXNetError: ...take operator contains indices out of bound...
     """
-    return _one_where(valid, dtype, {} if marked else None)
+    return _one_where(valid, dtype, **_marked(backend(valid), {"who": who}))
 
 
-def _one_where(valid, dtype, rule):
+def _one_where(valid, dtype, **mark):
     F = backend(valid)
-    mark = {"attr": {GUARD: json.dumps(rule)}} if F is mx.sym and rule is not None else {}
     return F.take(F.ones(shape=(1,), dtype=dtype), 1 - valid, mode="raise", **mark)
 
 
+def _marked(F, rule):
+    """Keywords for an operator that is to carry a guard's mark."""
+    return {"attr": {GUARD: json.dumps(rule)}} if F is mx.sym else {}
+
+
 def guards(symbol):
-    """What the guards in a symbol say of their labels, a list of dicts, empty ones where nothing is known."""
-    return [json.loads(attributes[GUARD]) for attributes in symbol.attr_dict().values() if GUARD in attributes]
+    """What the guards in a symbol say, a list of dicts.
+
+    Each has `who` speaks, which may be None. Those of `guarded_label` also have its `axis`, `first` and `allowed`, the
+    name of the `label`, and as `pred` the place of `pred` among the outputs of ``symbol.get_internals()``.
+    """
+    if not any(GUARD in attributes for attributes in symbol.attr_dict().values()):
+        return []
+    inside, found = symbol.get_internals(), []
+    for place in range(len(inside.list_outputs())):  # by place, for names of operators may come twice
+        mark = inside[place].attr(GUARD)
+        if mark is not None:
+            rule = json.loads(mark)
+            found.append(dict(rule, pred=place) if "label" in rule else rule)
+    return found
 
 
 def auxiliary(variable, dtype="float32"):
@@ -111,8 +127,7 @@ def guarded_label(label, pred, *, axis=-1, first=0, allowed=(), who="guarded_lab
     if F is mx.nd:
         return number
     rule = {"who": who, "label": label.name, "axis": axis, "first": first, "allowed": list(allowed)}
-    pred = F.BlockGrad(pred)
-    rule["pred"] = pred.name
+    pred = F.BlockGrad(pred, **_marked(F, rule))
     like = F.zeros_like(F.sum(F.slice_axis(pred, axis=axis, begin=0, end=1), axis=axis))
     number = F.reshape(number + F.cast(like, dtype="float64"), shape=(-1,))
     # The one operator that takes any type of its second input for what it is, and assumes float32 where there is none.
@@ -124,7 +139,7 @@ def guarded_label(label, pred, *, axis=-1, first=0, allowed=(), who="guarded_lab
     valid = (number >= first) * F.broadcast_lesser(number, first + num_class) * (number == F.floor(number))
     for value in allowed:
         valid = F.maximum(valid, number == value)
-    return F.BlockGrad(F.reshape_like(number * _one_where(valid, "float64", rule), like))
+    return F.BlockGrad(F.reshape_like(number * _one_where(valid, "float64"), like))
 
 
 def is_own_class(label, pred):

@@ -28,7 +28,7 @@ class LossBlock(gluon.loss.Loss):
         super().__init__(weight, 0, prefix=prefix, params=params)
         self._scheduled = None
         if isinstance(weight, PiecewiseLinear):
-            self._scheduled = ScheduledWeight(weight, prefix=self.prefix,
+            self._scheduled = ScheduledWeight(weight, prefix=self.prefix + "weight_",
                                               params=self.params if params is None else params)
 
     def __call__(self, *inputs, **named):

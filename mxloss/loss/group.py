@@ -91,7 +91,10 @@ class LossGroup(gluon.Block):
 
     def _weighted(self, name, loss):
         weight = self._weights.get(name, 1.0)
-        return self._scheduled[name](loss) if isinstance(weight, PiecewiseLinear) else loss * weight
+        if not isinstance(weight, PiecewiseLinear):
+            return loss * weight
+        weighted = self._scheduled[name](loss)
+        return weighted.astype(loss.dtype, copy=False) if isinstance(loss, NDArray) else weighted  # all parts alike
 
     def forward(self, outputs, labels=None):
         """The total and the parts; see the class."""

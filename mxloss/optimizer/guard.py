@@ -6,13 +6,15 @@ swallowed where it runs on a kvstore. So `install` puts a look ahead of these me
 where there are no centers, guarded labels (`mxloss.functional`) or schedules:
 
 - ``Module.init_optimizer``: the settings; on several workers, the same weights to start from.
+- ``Module.forward``: which batch is trained on.
 - ``Module.update``: the labels of the batch, before anything has moved; behind it, the step is counted.
 - ``Trainer._init_kvstore``: the settings, at the first step.
 - ``Trainer._init_params``: on several workers, no step before each has its weights (of any network).
 - ``Trainer._check_and_rescale_grad``: the labels and counts of the batch, before anything has moved.
 - ``Trainer._update``: behind it, the step is counted, by which weights with a schedule go.
 - ``SymbolBlock.__init__``: centers and counts of an imported network are known as such.
-- ``HybridBlock._build_cache``: the parameters of a hybridized network with guards are known as such.
+- ``HybridBlock._call_cached_op``: the labels of a hybridized network, before it is entered.
+- ``HybridBlock._build_cache``: parameters of a network that guards what it computes itself are known as such.
 """
 import functools
 import json
@@ -23,12 +25,12 @@ import numpy as np
 from mxnet.model import _create_kvstore
 
 from .. import _check
-from ..functional import guards
 from ..loss.center import CenterParameter, class_labels
 from ..loss.center.block import MARK
 from ..loss.schedule import MARK as STEP_MARK
 from ..loss.schedule import StepParameter
 from .centers import WithCenters
+from .label import Labels, come_to_rest
 from .step import count_of_module, count_of_trainer
 
 _NATIVE_ERROR = "take operator contains indices out of bound"
@@ -38,13 +40,15 @@ def install():
     """Put the looks in place; a second call does nothing."""
     for owner, name, look in (
             (mx.mod.Module, "init_optimizer", _init_optimizer),
+            (mx.mod.Module, "forward", _forward),
             (mx.mod.Module, "update", _update),
             (mx.gluon.Trainer, "_init_kvstore", _init_kvstore),
             (mx.gluon.Trainer, "_init_params", _init_params),
             (mx.gluon.Trainer, "_check_and_rescale_grad", _check_and_rescale_grad),
             (mx.gluon.Trainer, "_update", _update_of_trainer),
             (mx.gluon.SymbolBlock, "__init__", _init_symbol_block),
-            (mx.gluon.HybridBlock, "_build_cache", _build_cache)):
+            (mx.gluon.HybridBlock, "_build_cache", _build_cache),
+            (mx.gluon.HybridBlock, "_call_cached_op", _call_cached_op)):
         if not hasattr(getattr(owner, name), "__wrapped__"):
             setattr(owner, name, _with(look, getattr(owner, name)))
 
@@ -105,21 +109,24 @@ def _check_batch(rules, guarded, grads, weights, check_labels):
             failures.append(error)
     if not failures:
         return
-    try:  # the same error would come again, and what was never computed would be worked on in the next batch
-        mx.nd.waitall()
-    except Exception:
-        pass
+    come_to_rest()
     if _NATIVE_ERROR in str(failures[0]):
         check_labels()
         for name, rule in rules.items():
             if rule["update"] == "average":
                 _check_counts("centers", weights[name])
         said = [("CenterLoss", _check.class_range(rule["num_class"], rule["ignore_label"])) for rule in rules.values()]
-        said += [(rule["who"], " or ".join(["a class", *map(str, rule["allowed"])])) for rule in guarded if rule]
+        said += [(rule["who"], " or ".join(["a class", *map(str, rule["allowed"])])) for rule in guarded
+                 if "allowed" in rule]
         if said:
             who, allowed = said[0]
             _check.fail(who, "label", allowed, "another one in this batch, which has changed nothing")
     raise failures[0]
+
+
+def _beside_centers(guarded, centers):
+    """The rules of guards which the gradients of centers tell nothing of."""
+    return [rule for rule in guarded if not centers or rule.get("who") != "CenterLoss"]
 
 
 def _check_counts(name, array):
@@ -180,10 +187,26 @@ def _check_module(module, rules, optimizer, kvstore, on_kvstore):
                     "sparse_grad=True: otherwise MXNet never adds up row-sparse gradients", kvstore)
 
 
+def _forward(module, method, data_batch, is_train=None):
+    method(data_batch, is_train)
+    if (module.for_training if is_train is None else is_train) and _labels(module).seen:
+        module._trained_batch = None if isinstance(data_batch, list) else data_batch
+
+
 def _update(module, method):
-    rules, guarded = _rules(module), _guards(module)
+    rules, labels, group = _rules(module), _labels(module), module._exec_group
+    guarded = _beside_centers(labels.unseen, rules)
+    if labels.seen:
+        batch = module.__dict__.get("_trained_batch")
+        if batch is not None:
+            try:
+                labels.check(_inputs(group, batch))
+            except ValueError:
+                come_to_rest()
+                raise
+        if batch is None or "add" in group.grad_req.values():  # there were other batches since the last step
+            guarded = labels.seen + guarded
     if rules or guarded:
-        group = module._exec_group
         grads = dict(zip(group.param_names, group.grad_arrays))
         _check_batch(rules, guarded, [grad for name in (grads if guarded else rules) for grad in grads[name]
                                       if grad is not None],
@@ -202,30 +225,23 @@ def _rules(module):
     return module._center_rules
 
 
-def _guards(module):
-    """What the guards in the network of `module` say of their labels."""
-    if "_label_guards" not in module.__dict__:
-        module._label_guards = guards(module.symbol)
-    return module._label_guards
+def _labels(module):
+    """The guarded labels of the network of `module`."""
+    if "_guarded_labels" not in module.__dict__:
+        module._guarded_labels = Labels(module.symbol, module.data_names + module.label_names)
+    return module._guarded_labels
+
+
+def _inputs(group, batch):
+    """Data and labels by name as the batch has them, where no pass that is under way has to be waited for."""
+    return dict(zip(group.data_names + (group.label_names or []), [*batch.data, *(batch.label or ())]))
 
 
 def _check_labels(module):
     """Name the label that is no class, where the network does not compute the labels."""
-    executors = module._exec_group.execs
     for name, rule in class_labels(module.symbol):
-        seen = [executor.arg_dict[name].asnumpy().reshape(-1) for executor in executors]
+        seen = [executor.arg_dict[name].asnumpy().reshape(-1) for executor in module._exec_group.execs]
         _check.classes(rule["who"], np.concatenate(seen), rule["num_class"], rule["ignore_label"])
-    inside = module.symbol.get_internals()
-    _, shapes, _ = inside.infer_shape(**{name: array.shape for name, array in executors[0].arg_dict.items()})
-    shapes = dict(zip(inside.list_outputs(), shapes))
-    for rule in _guards(module):
-        if rule.get("label") not in executors[0].arg_dict:
-            continue
-        below, others = set(range(rule["first"])), set(rule["allowed"])
-        if below <= others and len(others - below) <= 1:  # what a sentence can say
-            seen = np.concatenate([executor.arg_dict[rule["label"]].asnumpy() for executor in executors])
-            num_class = shapes[rule["pred"] + "_output"][rule["axis"]]
-            _check.classes(rule["who"], seen, rule["first"] + num_class, *(others - below))
 
 
 # Gluon
@@ -252,6 +268,7 @@ def _init_params(trainer, method):
 def _check_and_rescale_grad(trainer, method, scale):
     centers = _centers(trainer)
     guarded = [rule for parameter in trainer._params for rule in getattr(parameter, "label_guards", ())]
+    guarded = _beside_centers(guarded, centers)
     if centers or guarded:
         waited = [parameter for parameter in trainer._params if parameter._grad] if guarded else centers
         _check_batch({parameter.name: parameter.rule for parameter in centers}, guarded,
@@ -286,7 +303,18 @@ def _init_symbol_block(block, method, outputs, inputs, params=None):
 
 def _build_cache(block, method, *inputs):
     method(*inputs)
-    found = guards(block._cached_graph[1])
-    if found:
-        for parameter in block.collect_params().values():
-            parameter.label_guards = found
+    block._guarded_labels = Labels(block._cached_graph[1], [variable.name for variable in block._cached_graph[0]])
+    for parameter in block.collect_params().values():
+        if block._guarded_labels.unseen:
+            parameter.label_guards = block._guarded_labels.unseen
+
+
+def _call_cached_op(block, method, *inputs):
+    if block._cached_op is None:
+        block._build_cache(*inputs)
+    labels = getattr(block, "_guarded_labels", None)
+    if labels is not None and labels.seen:
+        arrays = [array for array in mx.gluon.block._flatten(inputs, "input")[0] if array is not None]
+        names = [variable.name for variable in block._cached_graph[0]]
+        labels.check(dict(zip(names, arrays)))
+    return method(*inputs)

@@ -31,8 +31,8 @@ def train_minibatch(module, batch, outputs=()):
         Dict of arrays by the names given. With several devices, the devices' parts one after the other.
 
     Raises:
-        ValueError: a name that is no output of the network, a label that is no class of a center loss; nothing has
-            been trained then.
+        ValueError: a name that is no output of the network, a label that is no class; nothing has been trained
+            then.
 
     Examples:
         >>> score = mx.sym.FullyConnected(mx.sym.var('data'), num_hidden=1, name='fc')

@@ -192,6 +192,38 @@ def test_weight_scales_loss_and_gradient(case, rng):
         np.testing.assert_allclose(weighted, 0.25 * plain, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_weight_may_be_a_schedule(case, rng, dtype, hybridize):
+    inputs = case.inputs(rng, dtype)
+    scheduled = Parent(ready(case, rng, mxloss.WarmUp(1.0, steps=4)))
+    scheduled.hybridize(hybridize)
+    trainer = gluon.Trainer(scheduled.collect_params(), "sgd", {"learning_rate": 0, "wd": 0})
+    for step in range(6):
+        for got, wanted in zip(run(scheduled, inputs), run(ready(case, rng, min(step / 4, 1.0)), inputs)):
+            assert got.dtype == wanted.dtype
+            np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-7)
+        trainer.step(1)
+
+
+def test_a_schedule_trains_like_its_numbers_in_module(case, rng):
+    inputs = case.inputs(rng, "float64")
+    schedule = mxloss.PiecewiseLinear([(1, 0.5), (3, 2.0)])
+    block = case.block(schedule)
+    made = module_of(block, inputs, 2, parameters(case, block), lr=0.01)
+    for step in range(5):
+        numbers = case.block(schedule(step))
+        wanted = module_of(numbers, inputs, 1, parameters(case, numbers), lr=0.01)
+        now = made.get_params()[0]
+        wanted.set_params({name.replace(block.prefix, numbers.prefix): now[name] for name in now}, {})
+        for each in (made, wanted):
+            each.forward_backward(batch_of(inputs))
+            each.update()
+        np.testing.assert_allclose(made.get_outputs()[0].asnumpy(), wanted.get_outputs()[0].asnumpy(), rtol=1e-9)
+        np.testing.assert_allclose(made.get_params()[0]["shift_weight"].asnumpy(),
+                                   wanted.get_params()[0]["shift_weight"].asnumpy(), rtol=1e-7, atol=1e-9)
+
+
 def test_sample_weight_scales_each_sample(case, rng):
     inputs = case.inputs(rng, "float64")
     weight = np.linspace(0, 2, len(next(iter(inputs.values()))))

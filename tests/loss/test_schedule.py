@@ -172,6 +172,13 @@ def test_a_group_changes_numbers_into_schedules_and_back():
     assert len(list(losses.collect_params())) == 1
 
 
+def test_a_group_of_sixteen_bits_stays_one():
+    losses = LossGroup({"a": mx.gluon.loss.L2Loss(), "b": mx.gluon.loss.L1Loss()}, weights={"a": WarmUp(1.0, 4)})
+    losses.initialize()
+    total, _ = losses(*[mx.nd.ones((2, 3), dtype="float16")] * 2)
+    assert total.dtype == np.float16
+
+
 def test_a_penalty_may_have_a_schedule():
     net = mxloss.WithPenalties(mxloss.ActivityPenalty(weight=1.0, order=1))
     losses = LossGroup({"a": mx.gluon.loss.L2Loss()}, penalties="activity", weights={"activity": WarmUp(1.0, 4)})

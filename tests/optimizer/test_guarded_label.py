@@ -19,7 +19,7 @@ def loss_of(kind, score, label):
     return mxloss.MarginSoftmaxLoss(CLASSES, CLASSES, prefix="margin_")(score, label)
 
 
-def module(kind, number=1, saved=False, net=None, computed=False):
+def module(kind, number=1, saved=False, computed=False, grad_req="write"):
     data, label = mx.sym.var("data"), mx.sym.var("softmax_label")
     hidden = mx.sym.FullyConnected(data, num_hidden=64, name="hidden")
     score = mx.sym.FullyConnected(mx.sym.tanh(hidden), num_hidden=CLASSES, name="score")
@@ -28,7 +28,7 @@ def module(kind, number=1, saved=False, net=None, computed=False):
     if saved:
         net = mx.sym.load_json(net.tojson())
     made = mx.mod.Module(net, context=devices(number))
-    made.bind([("data", (8, IN))], [("softmax_label", (8,))])
+    made.bind([("data", (8, IN))], [("softmax_label", (8,))], grad_req=grad_req)
     made.init_params(mx.init.Xavier())
     made.init_optimizer("device", "sgd", {"learning_rate": 0.1, "momentum": 0.9})
     return made
@@ -107,24 +107,63 @@ def test_a_hybridized_network_is_not_moved_either(number, on_kvstore, imported, 
     trainer = mx.gluon.Trainer(made.collect_params(), "sgd", {"learning_rate": 0.1, "momentum": 0.9},
                                update_on_kvstore=on_kvstore)
 
-    def backward(bad=None):
-        split = [mx.gluon.utils.split_and_load(array, devices(number))
-                 for array in (batch(bad).data[0], batch(bad).label[0])]
-        with mx.autograd.record():
-            losses = [made(*arrays) for arrays in zip(*split)]
-        mx.autograd.backward(losses)
-        return losses
+    backward(made, number)
+    trainer.step(8)
+    before = {name: parameter.list_data()[0].asnumpy() for name, parameter in made.collect_params().items()}
+    with pytest.raises(ValueError, match=r"^SoftmaxLoss: `label` must be a whole number in \[0, 3\], got 7.0 in row {}$"
+                       .format(5 % (8 // number))):
+        backward(made, number, 7)
+    assert_unmoved(made, before)
 
+
+def backward(made, number, bad=None):
+    split = [mx.gluon.utils.split_and_load(array, devices(number))
+             for array in (batch(bad).data[0], batch(bad).label[0])]
+    with mx.autograd.record():
+        losses = [made(*arrays) for arrays in zip(*split)]
+    mx.autograd.backward(losses)
+    return losses
+
+
+def assert_unmoved(made, before):
+    for name, parameter in made.collect_params().items():
+        for array in parameter.list_data():
+            np.testing.assert_array_equal(array.asnumpy(), before[name])
+
+
+@pytest.mark.parametrize(("number", "on_kvstore"), [(1, False), (2, False), (2, True)])
+def test_a_hybridized_network_that_computes_its_labels_is_not_moved_either(number, on_kvstore):
+    class Computing(Net):
+        def hybrid_forward(self, F, data, label):
+            return super().hybrid_forward(F, data, label * 1)
+
+    made = Computing()
+    made.initialize(mx.init.Xavier(), ctx=devices(number))
+    made.hybridize()
+    trainer = mx.gluon.Trainer(made.collect_params(), "sgd", {"learning_rate": 0.1, "momentum": 0.9},
+                               update_on_kvstore=on_kvstore)
     for _ in range(20):
-        backward()
+        backward(made, number)
         trainer.step(8)
         before = {name: parameter.list_data()[0].asnumpy() for name, parameter in made.collect_params().items()}
-        backward(7)
-        with pytest.raises(ValueError, match="SoftmaxLoss: `label` must be a class, got 'another one in this batch"):
+        losses = backward(made, number, 7)
+        with pytest.raises(ValueError, match="^SoftmaxLoss: `label` must be a class, got 'another one in this batch"):
             trainer.step(8)
-        for name, parameter in made.collect_params().items():
-            for array in parameter.list_data():
-                np.testing.assert_array_equal(array.asnumpy(), before[name])
+        assert losses[0].shape == (8 // number,)
+        assert_unmoved(made, before)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_gradients_that_are_added_up_are_waited_for(position):
+    """Of two batches for one step the first is no longer seen."""
+    made = module("softmax", grad_req="add")
+    before = {name: array.asnumpy() for name, array in made.get_params()[0].items()}
+    for i in range(2):
+        made.forward_backward(batch(7 if i == position else None))
+    with pytest.raises(ValueError, match="^SoftmaxLoss: `label` must be "):
+        made.update()
+    for name, array in made.get_params()[0].items():
+        np.testing.assert_array_equal(array.asnumpy(), before[name], err_msg=name)
 
 
 def test_a_guard_of_your_own_is_waited_for_too():

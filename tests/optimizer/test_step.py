@@ -108,7 +108,7 @@ def test_a_step_that_is_refused_is_not_counted():
     for labels, count in ((label, 1), (label + 5, 1), (label, 2)):
         made.forward_backward(training.batch(data, labels))
         if count == 1 and labels is not label:
-            with pytest.raises(ValueError, match="CenterLoss: `label`"):
+            with pytest.raises(ValueError, match="Loss: `label` must be a whole number in"):
                 made.update()
         else:
             made.update()

@@ -241,7 +241,7 @@ class CenterLoss(LossBlock):
             valid = (number >= 0) * (number <= self._num_class - 1) * (F.floor(number) == number)
             if present is not None:
                 valid = F.maximum(valid, 1 - present)
-            number = number * one_where(valid, "float64", marked=False)  # the centers' gradient is read
+            number = number * one_where(valid, "float64", who="CenterLoss")
         if present is not None:
             number = F.where(present, number, F.zeros_like(number))
         return number, present
@@ -263,7 +263,7 @@ class CenterLoss(LossBlock):
         count = F.slice_axis(own, axis=1, begin=self._feature_size, end=self._feature_size + 1)
         one = F.ones_like(count) if present is None else F.cast(F.expand_dims(present, axis=1), dtype=self._dtype)
         if F is mx.sym:
-            one = one * one_where(F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype, marked=False)
+            one = one * one_where(F.BlockGrad((count >= 0) * (F.floor(count) == count)), self._dtype, who="CenterLoss")
         statistic = F.BlockGrad(F.concat(self._alpha * (center - feature), one, dim=1))
         # MakeLoss takes no notice of what stands above it: no weight, no loss scale, and not that one column is used.
         rider = F.slice_axis(F.MakeLoss(own * statistic), axis=1, begin=0, end=1)
