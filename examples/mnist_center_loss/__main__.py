@@ -2,7 +2,7 @@
 import os
 import sys
 
-EXTRAS = ("matplotlib", "tqdm", "sklearn")
+EXTRAS = ("matplotlib", "tqdm", "sklearn", "tensorboardX")
 
 
 def start():

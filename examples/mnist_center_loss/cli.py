@@ -1,6 +1,7 @@
 """The command: train both models, compare them, write everything."""
 import argparse
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -114,6 +115,8 @@ def parse(arguments):
     for name in ("data_dir", "out", "tensorboard"):
         if getattr(options, name) == "":
             raise Problem("--{} must name a folder, got nothing".format(name.replace("_", "-")))
+    if options.tensorboard is not None:
+        importlib.import_module("tensorboardX")  # what is missing is told before anything is written
     return options
 
 

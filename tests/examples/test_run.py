@@ -144,7 +144,7 @@ def test_a_network_that_never_answers_costs_at_most_15_seconds(tmp_path):
 
 
 @pytest.mark.parametrize(("missing", "arguments"), [
-    ("tqdm", []), ("matplotlib", []), ("sklearn", ["--data", "digits"]),
+    ("tqdm", []), ("matplotlib", []), ("sklearn", ["--data", "digits"]), ("tensorboardX", ["--tensorboard", "t"]),
 ])
 def test_what_is_not_installed_is_named_before_training(tmp_path, missing, arguments):
     code = "import runpy, sys; sys.modules[{!r}] = None; runpy.run_module({!r}, run_name='__main__')".format(
